@@ -1,0 +1,1 @@
+"""Environments that are other libraries', behind the BatchedEnvironment contract."""

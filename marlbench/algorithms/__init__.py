@@ -1,0 +1,1 @@
+"""Methods on the parameter stack: one file per method family."""

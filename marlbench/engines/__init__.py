@@ -1,0 +1,1 @@
+"""What starts jobs: processes and nothing more."""

@@ -1,0 +1,1 @@
+"""Batched environments: the contract, and the simulators that are ours."""

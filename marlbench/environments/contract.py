@@ -1,0 +1,163 @@
+"""The contract of an environment: a batch of rows on a torch device.
+
+A row is one copy of the task; rows are independent of each other and reset themselves. Axes are named as in the
+docstrings: `row`, `agent`, `action`, `features`. Agents whose observations differ in size are padded to the longest,
+and a one-hot of their type tells them apart.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+
+class Parameters(BaseModel):
+    """Base of an environment's `Parameters`: typed fields with defaults; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Actions are integers in [0, count)."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """Actions are vectors of `size` numbers, each in [low, high]."""
+
+    size: int
+    low: float = -1.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class EnvironmentSpecification:
+    """Shapes and promises that hold for the whole life of an environment.
+
+    Attributes:
+        agents: names, in the order of the agent axis.
+        observation_size: features of one agent's observation.
+        state_size: features of the global state.
+        action: one action space for all agents (padded: unavailable actions are masked).
+        metrics: names of the task's own measures, one value per ended episode.
+        episode_limit: steps after which an episode is truncated; None where there is none.
+        masks_actions: False promises that every action is always available.
+        skips_steps: False promises that every agent acts at every step and never changes its occupant.
+    """
+
+    agents: tuple[str, ...]
+    observation_size: int
+    state_size: int
+    action: Discrete | Continuous
+    metrics: tuple[str, ...] = ()
+    episode_limit: int | None = None
+    masks_actions: bool = False
+    skips_steps: bool = False
+
+
+@dataclass
+class Step:
+    """What the rows show after `reset` or `step`. Tensors may be reused by the next call: copy what must last.
+
+    Where a row ended, `observation`, `state` and `available_actions` are those of its next episode, and the `final_`
+    tensors hold the last ones of the episode that ended (they equal the others in rows that did not end).
+
+    Attributes:
+        observation: float [row, agent, features].
+        state: float [row, features].
+        available_actions: bool [row, agent, action]; all True for continuous actions (with one column).
+        acting: bool [row, agent]; an agent that does not act now has its action ignored, and its transition runs to
+            its next decision with the rewards in between summed.
+        new_occupant: bool [row, agent]; the slot got another occupant since the step before.
+        reward: float [row, agent], of the step just taken (zero after reset).
+        terminated: bool [row, agent]; the agent's episode ended for good: nothing is bootstrapped.
+        truncated: bool [row, agent]; it was cut by a time limit: the value of `final_observation` is bootstrapped.
+        ended: bool [row]; the row's episode is over for all agents and the row was reset.
+        any_ended: whether any row ended, known on the host without waiting for the device.
+        metrics: name -> float [row], valid where `ended`.
+    """
+
+    observation: Tensor
+    state: Tensor
+    available_actions: Tensor
+    acting: Tensor
+    new_occupant: Tensor
+    reward: Tensor
+    terminated: Tensor
+    truncated: Tensor
+    ended: Tensor
+    any_ended: bool
+    final_observation: Tensor
+    final_state: Tensor
+    final_available_actions: Tensor
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+
+
+class BatchedEnvironment(ABC):
+    """A batch of independent rows of one task.
+
+    Class attributes:
+        backend: which implementation this is; results of different backends are never pooled.
+        resume: `exact` when `state_dict` restores the rows bit for bit; `episode` when a restored row starts a fresh
+            episode instead.
+        deterministic: whether the same keys and actions give the same episode.
+        Parameters: the task's parameters as a model with defaults.
+        argument: the field of `Parameters` that takes the text after the colon in a suite's
+            `environment: name:text`; None where there is no such text.
+    """
+
+    backend: ClassVar[str] = "builtin"
+    resume: ClassVar[Literal["exact", "episode"]] = "exact"
+    deterministic: ClassVar[bool] = True
+    argument: ClassVar[str | None] = None
+    Parameters: ClassVar[type[Parameters]]
+
+    specification: EnvironmentSpecification
+    rows: int
+    device: torch.device
+
+    @classmethod
+    def simulator_version(cls, parameters: Parameters) -> str:
+        """Name and version of the external simulator behind the task, part of a cell's identity; '' for ours."""
+        return ""
+
+    @classmethod
+    def data_hashes(cls, parameters: Parameters) -> dict[str, str]:
+        """sha256 of every data file the task reads, by name: part of a cell's identity."""
+        return {}
+
+    @abstractmethod
+    def __init__(self, parameters: Parameters, rows: int, device: torch.device) -> None: ...
+
+    @abstractmethod
+    def reset(self, keys: Tensor) -> Step:
+        """Start episode 0 in every row.
+
+        Args:
+            keys: int64 [row]. Everything random in a row is drawn from its key and the number of its episode, so a
+                row behaves the same alone and among others, on any device.
+        """
+
+    @abstractmethod
+    def step(self, action: Tensor) -> Step:
+        """Take one joint step in every row: action int64 [row, agent] or float [row, agent, dim]."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, object]:
+        """Tensors and plain values from which `load_state_dict` continues (see `resume`)."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, object]) -> Step:
+        """Continue from a saved state; returns what the rows show, as the last `reset` or `step` did."""
+
+    def close(self) -> None:
+        """Free processes and memory. The environment is not used afterwards."""
+        return None

@@ -1,0 +1,162 @@
+"""The base of simulators written as tensor operations: episodes, truncation, resets and exact resume in one place.
+
+A simulator keeps everything that changes in `self.memory`, a dictionary of tensors whose first axis is the row, and
+fills four hooks: `start`, `advance`, `observe` and, where it has measures of its own, `measure`.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from marlbench.environments.contract import (
+    BatchedEnvironment,
+    Discrete,
+    EnvironmentSpecification,
+    Parameters,
+    Step,
+)
+from marlbench.environments.keys import derive
+
+
+class TensorSimulator(BatchedEnvironment):
+    """A deterministic simulator with exact resume. Subclasses set `specification` before `super().__init__`."""
+
+    specification: EnvironmentSpecification
+
+    def __init__(self, parameters: Parameters, rows: int, device: torch.device) -> None:
+        self.rows = rows
+        self.device = device
+        agents = len(self.specification.agents)
+        columns = self.specification.action.count if isinstance(self.specification.action, Discrete) else 1
+        self.memory: dict[str, Tensor] = {}
+        self._keys = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._episode = torch.zeros(rows, dtype=torch.int64, device=device)
+        self._elapsed = torch.zeros(rows, dtype=torch.int64, device=device)
+        # While every row started at the same time and none can end early, the host knows when they end, and the
+        # device is never waited for.
+        self._lockstep: int | None = 0
+        self._everything = torch.ones(rows, agents, columns, dtype=torch.bool, device=device)
+        self._yes = torch.ones(rows, agents, dtype=torch.bool, device=device)
+        self._no = torch.zeros(rows, agents, dtype=torch.bool, device=device)
+        self._nothing = torch.zeros(rows, agents, device=device)
+        self._none_ended = torch.zeros(rows, dtype=torch.bool, device=device)
+        self._all_ended = torch.ones(rows, dtype=torch.bool, device=device)
+
+    @abstractmethod
+    def start(self, keys: Tensor) -> dict[str, Tensor]:
+        """The memory of fresh episodes: every tensor [row, ...], drawn from `keys` (int64 [row]) alone."""
+
+    @abstractmethod
+    def advance(self, action: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Change `self.memory` by one joint step.
+
+        Returns:
+            reward, float [row, agent], and terminated, bool [row], or None where episodes end by their limit only.
+        """
+
+    @abstractmethod
+    def observe(self) -> tuple[Tensor, Tensor]:
+        """observation [row, agent, features] and state [row, features] of the present memory, as new tensors."""
+
+    def available_actions(self) -> Tensor:
+        """bool [row, agent, action] of the present memory."""
+        return self._everything
+
+    def measure(self) -> dict[str, Tensor]:
+        """The task's measures over the episode so far, name -> float [row]; called where an episode ends."""
+        return {}
+
+    def reset(self, keys: Tensor) -> Step:
+        self._keys = keys.to(self.device).clone()
+        self._episode.zero_()
+        self._elapsed.zero_()
+        self._lockstep = 0
+        self.memory = self.start(derive(self._keys, 0))
+        return self._show()
+
+    def step(self, action: Tensor) -> Step:
+        reward, terminated = self.advance(action)
+        limit = self.specification.episode_limit
+        self._elapsed += 1
+        if terminated is None and self._lockstep is not None:
+            self._lockstep += 1
+            if self._lockstep != limit:
+                return self._show(reward)
+            self._lockstep = 0
+            return self._end(reward, self._none_ended, self._all_ended, every_row=True)
+        self._lockstep = None
+        done = terminated if terminated is not None else self._none_ended
+        cut = (self._elapsed >= limit) & ~done if limit is not None else self._none_ended
+        if not bool((done | cut).any()):
+            return self._show(reward)
+        return self._end(reward, done, cut, every_row=False)
+
+    def _show(self, reward: Tensor | None = None) -> Step:
+        observation, state = self.observe()
+        available = self.available_actions()
+        return Step(
+            observation=observation,
+            state=state,
+            available_actions=available,
+            acting=self._yes,
+            new_occupant=self._no,
+            reward=self._nothing if reward is None else reward,
+            terminated=self._no,
+            truncated=self._no,
+            ended=self._none_ended,
+            any_ended=False,
+            final_observation=observation,
+            final_state=state,
+            final_available_actions=available,
+        )
+
+    def _end(self, reward: Tensor, terminated: Tensor, truncated: Tensor, every_row: bool) -> Step:
+        final_observation, final_state = self.observe()
+        final_available = self.available_actions()
+        metrics = self.measure()
+        ended = terminated | truncated
+        self._episode += ended
+        fresh = self.start(derive(self._keys, self._episode))
+        if every_row:
+            self.memory = fresh
+            self._elapsed.zero_()
+        else:
+            for name, value in fresh.items():
+                mask = ended.view(-1, *(1,) * (value.dim() - 1))
+                self.memory[name] = torch.where(mask, value, self.memory[name])
+            self._elapsed.masked_fill_(ended, 0)
+        step = self._show(reward)
+        step.terminated = terminated.unsqueeze(1).expand_as(self._no)
+        step.truncated = truncated.unsqueeze(1).expand_as(self._no)
+        step.ended = ended
+        step.any_ended = True
+        step.final_observation = final_observation
+        step.final_state = final_state
+        step.final_available_actions = final_available
+        step.metrics = metrics
+        return step
+
+    def state_dict(self) -> dict[str, object]:
+        return {
+            "memory": {name: value.clone() for name, value in self.memory.items()},
+            "keys": self._keys.clone(),
+            "episode": self._episode.clone(),
+            "elapsed": self._elapsed.clone(),
+            "lockstep": self._lockstep,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> Step:
+        memory = state["memory"]
+        assert isinstance(memory, dict)
+        self.memory = {name: value.to(self.device).clone() for name, value in memory.items()}
+        for name in ("keys", "episode", "elapsed"):
+            value = state[name]
+            assert isinstance(value, Tensor)
+            setattr(self, f"_{name}", value.to(self.device).clone())
+        lockstep = state["lockstep"]
+        assert lockstep is None or isinstance(lockstep, int)
+        self._lockstep = lockstep
+        return self._show()

@@ -1,0 +1,1 @@
+"""Cells, jobs, locks, journals and index: the truth on disk."""
