@@ -1,0 +1,236 @@
+"""What every method is to the training loop: a policy that acts, and an algorithm that learns from what happened.
+
+The loop owns the environment and asks, for one rollout after another:
+
+    algorithm.begin(steps)                         # schedules: exploration, learning rate
+    for each joint step:
+        action, memory = algorithm.policy.act(step, memory, uniforms, "behaviour")
+        following = environment.step(action)
+        algorithm.observe(step, memory, action, following)
+    measures = algorithm.learn()
+
+Everything random comes from one generator per member, seeded by the member's seed alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Generator, Tensor
+
+from marlbench.algorithms.sharing import Sharing, SharingOption
+from marlbench.algorithms.stack import ParameterStack
+from marlbench.environments.contract import EnvironmentSpecification, Step
+
+Mode = Literal["greedy", "sampled", "behaviour"]
+
+
+class Hyperparameters(BaseModel):
+    """Base of every method's `Hyperparameters`: typed fields with defaults; unknown keys are refused.
+
+    A field added to a released method names the value that reproduces the method before it:
+    `Field(default, json_schema_extra={"legacy": value})`. While it has that value it is left out of the identity.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an algorithm is built for.
+
+    Attributes:
+        specification: of the task.
+        seeds: one per member; members train together in one stack.
+        rows: environment rows of each member.
+        steps: environment steps each member trains for.
+        device: where tensors live.
+        directory: a place for replay files; None where nothing may be written.
+    """
+
+    specification: EnvironmentSpecification
+    seeds: tuple[int, ...]
+    rows: int
+    steps: int
+    device: torch.device
+    directory: Path | None = None
+
+    @property
+    def members(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def agents(self) -> int:
+        return len(self.specification.agents)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one job of a method needs beside the interpreter."""
+
+    resident: int
+    disk: int
+
+
+def generators(seeds: Sequence[int], stream: int) -> list[Generator]:
+    """One CPU generator per seed, on one of the seed's streams; the same whatever device trains."""
+    made = []
+    for seed in seeds:
+        generator = Generator()
+        # Streams must not meet: seeds are below 2**31, so the high bits are free for the stream.
+        generator.manual_seed((stream + 1) * 2**32 + seed)
+        made.append(generator)
+    return made
+
+
+class Policy(ABC):
+    """What acts. Rows of the environment are [member, row of the member] flattened.
+
+    Attributes:
+        uniforms: how many uniforms in [0, 1) an agent consumes at each step.
+        memory_size: features of an agent's recurrent state; 0 for a memoryless policy.
+    """
+
+    uniforms: int = 1
+    memory_size: int = 0
+
+    @abstractmethod
+    def act(
+        self, step: Step, memory: Tensor | None, uniforms: Tensor, mode: Mode
+    ) -> tuple[Tensor, Tensor | None]:
+        """Choose the joint action of every row.
+
+        Args:
+            step: what the rows show.
+            memory: [row, agent, memory_size], zero at the start of an episode; None for a memoryless policy.
+            uniforms: float [row, agent, self.uniforms] in [0, 1).
+            mode: `greedy`, `sampled` from the policy without exploration, or `behaviour` as in training.
+
+        Returns:
+            the action, int64 [row, agent] or float [row, agent, dim], and the memory for the next step.
+        """
+
+    def parameters(self) -> Tensor:
+        """The numbers that make this policy what it is: a copy, [member, parameters]."""
+        return torch.zeros(self.members, 0)
+
+    def load_parameters(self, parameters: Tensor) -> None:
+        """Take over what `parameters` returned."""
+        return None
+
+    def describe(self, parameters: Tensor) -> dict[str, Tensor]:
+        """One member's parameters [parameters] as named tensors [learner, ...], for the file of the policy."""
+        return {"parameters": parameters}
+
+    members: int = 1
+
+
+class StackPolicy(Policy):
+    """A policy whose numbers are a parameter stack, [member x learner, parameters]."""
+
+    def __init__(self, stack: ParameterStack, sharing: Sharing, members: int, rows_agents: int) -> None:
+        self.stack = stack
+        self.sharing = sharing
+        self.members = members
+        self.agents = rows_agents
+
+    def folded(self, values: Tensor) -> Tensor:
+        """[member x row, agent, features] -> [stack, sample, features]."""
+        return self.sharing.fold(values.view(self.members, -1, *values.shape[1:]))
+
+    def unfolded(self, values: Tensor, rows: int) -> Tensor:
+        """[stack, sample, features] -> [member x row, agent, features]; `rows` counts those of all members."""
+        per_member = rows // self.members
+        return self.sharing.unfold(values, (per_member,)).reshape(rows, self.agents, values.shape[-1])
+
+    def parameters(self) -> Tensor:
+        return self.stack.flat.detach().reshape(self.members, -1).clone()
+
+    def load_parameters(self, parameters: Tensor) -> None:
+        with torch.no_grad():
+            self.stack.flat.copy_(parameters.view_as(self.stack.flat))
+
+    def describe(self, parameters: Tensor) -> dict[str, Tensor]:
+        named = self.stack.view(parameters.view(-1, self.stack.count))
+        return {name: value.clone().cpu() for name, value in named.items()}
+
+
+class Algorithm(ABC):
+    """A method. Subclasses declare `revision`, `Hyperparameters` and, where nothing is trained, `learns = False`.
+
+    Class attributes:
+        revision: raised whenever the same hyperparameters give different results than before.
+        Hyperparameters: the typed settings with their defaults.
+        learns: False for scripted and random players; training is then skipped.
+    """
+
+    revision: ClassVar[int] = 1
+    Hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
+    learns: ClassVar[bool] = True
+
+    policy: Policy
+    rollout_length: int = 1
+
+    @abstractmethod
+    def __init__(self, setting: Setting, hyperparameters: Any) -> None: ...
+
+    @classmethod
+    def estimate_memory(
+        cls, specification: EnvironmentSpecification, hyperparameters: Any, rows: int, seeds: int
+    ) -> Memory:
+        """What a job of `seeds` members with `rows` rows each needs; an estimate from above."""
+        return Memory(resident=0, disk=0)
+
+    def begin(self, steps: int) -> None:
+        """A rollout starts after `steps` environment steps per member: set what follows a schedule."""
+        return None
+
+    def observe(self, step: Step, memory: Tensor | None, action: Tensor, following: Step) -> None:
+        """One joint step was taken from `step` (with the recurrent state `memory`) to `following`."""
+        return None
+
+    def learn(self) -> dict[str, Tensor]:
+        """Learn at the end of a rollout; returns measures, name -> [member] (empty when nothing was learnt)."""
+        return {}
+
+    @property
+    def must_checkpoint(self) -> bool:
+        """True when a checkpoint has to be durable before more may be observed."""
+        return False
+
+    def checkpoint_begins(self) -> None:
+        """Make durable what lies outside `state_dict` before the state is written."""
+        return None
+
+    def checkpoint_done(self) -> None:
+        """The last state that `state_dict` returned is durable."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values from which `load_state_dict` continues, bit for bit."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        return None
+
+    def close(self) -> None:
+        return None
+
+
+def sharing_for(option: SharingOption, setting: Setting) -> Sharing:
+    """The folding of a setting's agents that a `sharing` hyperparameter asks for."""
+    return Sharing(option, setting.agents, setting.device)
+
+
+def initialised(stack: ParameterStack, networks: Sequence[Any], seeds: Sequence[int], learners: int) -> None:
+    """Draw the first parameters of every learner from its member's own stream."""
+    for member, generator in enumerate(generators(seeds, stream=0)):
+        for learner in range(learners):
+            for network in networks:
+                network.initialise(stack.parameters, member * learners + learner, generator)
