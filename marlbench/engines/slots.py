@@ -1,0 +1,136 @@
+"""Where a job may run: a share of the cores, or a GPU that no other job of this user has here."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from marlbench.engines.devices import VISIBLE, Devices, Gpu
+from marlbench.engines.machine import usable_cores
+from marlbench.errors import UsageError
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+class Slot:
+    """One job's place.
+
+    Attributes:
+        device: `cpu` or `cuda`, as the job sees it.
+        environment: variables that confine the job to it.
+        descriptor: of the lock that the job must inherit; None where there is none.
+        title: for people.
+    """
+
+    def __init__(
+        self, device: str, environment: dict[str, str], descriptor: int | None = None, title: str = ""
+    ) -> None:
+        self.device = device
+        self.environment = environment
+        self.descriptor = descriptor
+        self.title = title or device
+
+    def release(self) -> None:
+        """Free the place, also for other runs. Called when the job and all its processes are gone."""
+        if self.descriptor is None:
+            return
+        # The job's copy shares the lock, so unlocking ends it even where a stray process still holds a copy.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        os.close(self.descriptor)
+        self.descriptor = None
+
+
+class Slots(Protocol):
+    """A pool of places. `count` is how many jobs it can hold at once."""
+
+    count: int
+
+    def acquire(self) -> Slot | None:
+        """A free place, or None while there is none."""
+
+
+class CpuSlots:
+    """`count` jobs at once, each with `threads` threads and no GPU."""
+
+    def __init__(self, count: int, threads: int = 1) -> None:
+        self.count = count
+        self._environment = {**dict.fromkeys(THREAD_VARIABLES, str(threads)), VISIBLE: ""}
+
+    def acquire(self) -> Slot | None:
+        return Slot("cpu", dict(self._environment))
+
+
+class GpuSlots:
+    """One job on each GPU, and at most `count` at once.
+
+    A GPU is taken by an exclusive flock on a file that all runs of this user on this machine share; the job
+    inherits the descriptor, so the GPU stays taken as long as the job lives, even when its scheduler is gone.
+    """
+
+    def __init__(self, gpus: Sequence[Gpu], count: int, folder: Path | None = None) -> None:
+        self.count = min(count, len(gpus))
+        self._gpus = tuple(gpus)
+        self._folder = lock_folder() if folder is None else folder
+
+    def acquire(self) -> Slot | None:
+        for gpu in self._gpus:
+            descriptor = _try_lock(self._folder / f"gpu-{_file_name(gpu.key)}.lock")
+            if descriptor is not None:
+                title = f"cuda:{gpu.name}" + (f" ({gpu.title})" if gpu.title else "")
+                return Slot("cuda", {VISIBLE: gpu.name}, descriptor, title)
+        return None
+
+
+def make_slots(devices: Devices, jobs: int | None, threads: int = 1) -> Slots:
+    """The places for `jobs` jobs at once; None: one for each GPU, or one for each core that can be used."""
+    if devices.kind == "cuda":
+        return GpuSlots(devices.gpus, len(devices.gpus) if jobs is None else jobs)
+    return CpuSlots(max(1, usable_cores() // threads) if jobs is None else jobs, threads)
+
+
+def lock_folder() -> Path:
+    """This user's folder for locks of this machine: made with mode 0700, refused where it is someone else's.
+
+    Raises:
+        UsageError: it exists and is not a folder that only this user can write.
+    """
+    folder = Path(tempfile.gettempdir()) / f"marlbench-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    status = folder.lstat()
+    private = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
+    if not private:
+        raise UsageError(
+            f"{folder} must be a folder of yours with mode 0700: GPUs are shared between runs through it.",
+            hint="Remove it, or point TMPDIR at a folder of yours.",
+        )
+    return folder
+
+
+def _try_lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Cleaners of the temporary folder take a file by its age; one that is gone guards nothing.
+        os.utime(descriptor)
+        if os.fstat(descriptor).st_nlink == 0:
+            raise BlockingIOError
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _file_name(key: str) -> str:
+    """A GPU's key as a file name: letters that need no care, and a hash where any had to go."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", key)
+    return plain if plain == key else f"{plain}-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
