@@ -22,6 +22,10 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# Inside BatchedEnvironment the name Parameters is the class attribute.
+AnyParameters = Parameters
+
+
 @dataclass(frozen=True)
 class Discrete:
     """Actions are integers in [0, count)."""
@@ -118,24 +122,29 @@ class BatchedEnvironment(ABC):
     resume: ClassVar[Literal["exact", "episode"]] = "exact"
     deterministic: ClassVar[bool] = True
     argument: ClassVar[str | None] = None
-    Parameters: ClassVar[type[Parameters]]
+    Parameters: ClassVar[type[AnyParameters]]
 
     specification: EnvironmentSpecification
     rows: int
     device: torch.device
 
     @classmethod
-    def simulator_version(cls, parameters: Parameters) -> str:
+    def simulator_version(cls, parameters: AnyParameters) -> str:
         """Name and version of the external simulator behind the task, part of a cell's identity; '' for ours."""
         return ""
 
     @classmethod
-    def data_hashes(cls, parameters: Parameters) -> dict[str, str]:
+    def data_hashes(cls, parameters: AnyParameters) -> dict[str, str]:
         """sha256 of every data file the task reads, by name: part of a cell's identity."""
         return {}
 
+    @classmethod
+    def examples(cls) -> list[AnyParameters]:
+        """Small parameters, with short episodes, that show every variant of the task: the contract test runs each."""
+        return [cls.Parameters()]
+
     @abstractmethod
-    def __init__(self, parameters: Parameters, rows: int, device: torch.device) -> None: ...
+    def __init__(self, parameters: AnyParameters, rows: int, device: torch.device) -> None: ...
 
     @abstractmethod
     def reset(self, keys: Tensor) -> Step:

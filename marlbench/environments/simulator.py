@@ -1,7 +1,8 @@
 """The base of simulators written as tensor operations: episodes, truncation, resets and exact resume in one place.
 
 A simulator keeps everything that changes in `self.memory`, a dictionary of tensors whose first axis is the row, and
-fills four hooks: `start`, `advance`, `observe` and, where it has measures of its own, `measure`.
+fills the hooks `start`, `advance` and `observe`; where it needs them also `measure`, `available_actions` and
+`restore`.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ class TensorSimulator(BatchedEnvironment):
         self.memory: dict[str, Tensor] = {}
         self._keys = torch.zeros(rows, dtype=torch.int64, device=device)
         self._episode = torch.zeros(rows, dtype=torch.int64, device=device)
-        self._elapsed = torch.zeros(rows, dtype=torch.int64, device=device)
-        # While every row started at the same time and none can end early, the host knows when they end, and the
-        # device is never waited for.
+        # While every row started at the same time and none can end early, the host counts the steps: it
+        # knows when they end, and the device is never waited for. `_elapsed` counts only after that.
         self._lockstep: int | None = 0
+        self._elapsed = torch.zeros(rows, dtype=torch.int64, device=device)
         self._everything = torch.ones(rows, agents, columns, dtype=torch.bool, device=device)
         self._yes = torch.ones(rows, agents, dtype=torch.bool, device=device)
         self._no = torch.zeros(rows, agents, dtype=torch.bool, device=device)
@@ -61,6 +62,14 @@ class TensorSimulator(BatchedEnvironment):
     def observe(self) -> tuple[Tensor, Tensor]:
         """observation [row, agent, features] and state [row, features] of the present memory, as new tensors."""
 
+    def restore(self) -> None:
+        """Build what is derived from `self.memory`; called after it was replaced (fresh episodes, saved state).
+
+        A simulator that works in buffers of its own copies the memory into them here and puts views of
+        them back.
+        """
+        return
+
     def available_actions(self) -> Tensor:
         """bool [row, agent, action] of the present memory."""
         return self._everything
@@ -75,19 +84,22 @@ class TensorSimulator(BatchedEnvironment):
         self._elapsed.zero_()
         self._lockstep = 0
         self.memory = self.start(derive(self._keys, 0))
+        self.restore()
         return self._show()
 
     def step(self, action: Tensor) -> Step:
         reward, terminated = self.advance(action)
         limit = self.specification.episode_limit
-        self._elapsed += 1
         if terminated is None and self._lockstep is not None:
             self._lockstep += 1
             if self._lockstep != limit:
                 return self._show(reward)
             self._lockstep = 0
             return self._end(reward, self._none_ended, self._all_ended, every_row=True)
-        self._lockstep = None
+        if self._lockstep is not None:
+            self._elapsed.fill_(self._lockstep)
+            self._lockstep = None
+        self._elapsed += 1
         done = terminated if terminated is not None else self._none_ended
         cut = (self._elapsed >= limit) & ~done if limit is not None else self._none_ended
         if not bool((done | cut).any()):
@@ -122,12 +134,12 @@ class TensorSimulator(BatchedEnvironment):
         fresh = self.start(derive(self._keys, self._episode))
         if every_row:
             self.memory = fresh
-            self._elapsed.zero_()
         else:
             for name, value in fresh.items():
                 mask = ended.view(-1, *(1,) * (value.dim() - 1))
                 self.memory[name] = torch.where(mask, value, self.memory[name])
             self._elapsed.masked_fill_(ended, 0)
+        self.restore()
         step = self._show(reward)
         step.terminated = terminated.unsqueeze(1).expand_as(self._no)
         step.truncated = truncated.unsqueeze(1).expand_as(self._no)
@@ -159,4 +171,5 @@ class TensorSimulator(BatchedEnvironment):
         lockstep = state["lockstep"]
         assert lockstep is None or isinstance(lockstep, int)
         self._lockstep = lockstep
+        self.restore()
         return self._show()
