@@ -199,6 +199,13 @@ class Algorithm(ABC):
         """Learn at the end of a rollout; returns measures, name -> [member] (empty when nothing was learnt)."""
         return {}
 
+    def rows_restarted(self) -> int:
+        """A resumed environment began fresh episodes: forget what would continue the interrupted ones.
+
+        Returns the number of joint steps of the present rollout that were forgotten and must be taken again.
+        """
+        return 0
+
     @property
     def must_checkpoint(self) -> bool:
         """True when a checkpoint has to be durable before more may be observed."""

@@ -246,6 +246,11 @@ class IPPO(Algorithm):
                 "clip_fraction": mean((ratio != clipped).to(ratio.dtype)),
             }
 
+    def rows_restarted(self) -> int:
+        forgotten = self.rollout.time
+        self.rollout.clear()
+        return forgotten
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "parameters": self.stack.flat.detach().clone(),

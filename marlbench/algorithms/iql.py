@@ -164,6 +164,10 @@ class IQL(Algorithm):
             self.target.lerp_(self.stack.flat, self.options.target_rate)
             return {"loss": loss.detach(), "value_mean": chosen.detach().mean(1), "gradient_norm": norm}
 
+    def rows_restarted(self) -> int:
+        self.transitions.forget_open()
+        return 0
+
     @property
     def must_checkpoint(self) -> bool:
         return self.transitions.replay.must_checkpoint

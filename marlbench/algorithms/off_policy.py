@@ -99,6 +99,11 @@ class TransitionReplay:
             "valid": written,
         }
 
+    def forget_open(self) -> None:
+        """Drop the transitions that wait for their agent's next decision."""
+        if self._open:
+            self._open["waiting"].zero_()
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "replay": self.replay.state_dict(),

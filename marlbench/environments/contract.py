@@ -116,12 +116,14 @@ class BatchedEnvironment(ABC):
         Parameters: the task's parameters as a model with defaults.
         argument: the field of `Parameters` that takes the text after the colon in a suite's
             `environment: name:text`; None where there is no such text.
+        maximum_rows: most rows that one instance should have; evaluations are then split into passes.
     """
 
     backend: ClassVar[str] = "builtin"
     resume: ClassVar[Literal["exact", "episode"]] = "exact"
     deterministic: ClassVar[bool] = True
     argument: ClassVar[str | None] = None
+    maximum_rows: ClassVar[int | None] = None
     Parameters: ClassVar[type[AnyParameters]]
 
     specification: EnvironmentSpecification
