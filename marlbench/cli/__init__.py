@@ -1,7 +1,7 @@
 """The command line: one module per verb, and the one place that prints errors.
 
-A verb is a module with a function `command`; it is imported when the verb is invoked, so that `marlbench --help`
-and every other verb do not pay for it. Data goes to stdout, talk to stderr.
+A verb is a module with a function `command`; it is imported when the verb is invoked, so that
+`marlbench --help` and every other verb do not pay for it. Data goes to stdout, talk to stderr.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ Overrides = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Override a value; may be given several times: algorithm.learning_rate=3e-4 (every algorithm that "
-        "has it), LABEL.learning_rate=3e-4, task.agents=5, protocol.episodes=64.",
+        help="Override a value; may be given several times: algorithm.learning_rate=3e-4 (every algorithm "
+        "that has it), LABEL.learning_rate=3e-4, task.agents=5, protocol.episodes=64.",
     ),
 ]
 Results = Annotated[

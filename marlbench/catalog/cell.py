@@ -1,0 +1,133 @@
+"""A cell: one task, one algorithm, one seed, with everything resolved that its result depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from marlbench.catalog.identity import identity_id
+from marlbench.errors import ConfigurationError
+
+# The parts of a cell that are models of their own; a field of theirs may be left out of the identity.
+_MODELS = ("parameters", "hyperparameters", "protocol")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything is a plain JSON value; dictionaries are shared between cells and never changed.
+
+    Attributes:
+        suite, task, task_revision: which task of which suite.
+        environment: as in the suite file, for instance `simple_spread` or `pettingzoo:mpe2.simple_spread_v3`.
+        parameters: all parameters of the environment.
+        backend, simulator: which implementation of the task, and name and version of the external simulator.
+        data: sha256 of every data file the task reads, by name.
+        algorithm, algorithm_revision, hyperparameters: the method, all hyperparameters resolved.
+        label: the name of the entry in the suite; for display and grouping, not part of the identity.
+        rows: environment rows per seed.
+        dtype: floating-point type of the networks.
+        protocol: the evaluation protocol, see `types.Protocol`.
+        steps: environment steps of the training.
+        seed: in [0, 2**31).
+        score: metric and bounds, see `types.Score`. Bounds only rescale raw metrics, so they are not part of
+            the identity and a change of them reruns nothing.
+        source: id of the cell whose policy a transfer starts from.
+        omitted: fields such as `hyperparameters.sharing` that stay out of the identity because they equal
+            their legacy value (see `identity.legacy_fields`).
+    """
+
+    suite: str
+    task: str
+    task_revision: int
+    environment: str
+    parameters: dict[str, Any]
+    backend: str
+    simulator: str
+    data: dict[str, str]
+    algorithm: str
+    algorithm_revision: int
+    hyperparameters: dict[str, Any]
+    label: str
+    rows: int
+    dtype: str
+    protocol: dict[str, Any]
+    steps: int
+    seed: int
+    score: dict[str, Any]
+    source: str | None = None
+    omitted: tuple[str, ...] = ()
+
+    @cached_property
+    def id(self) -> str:
+        """sha256 of the canonical JSON of `identity()`, 64 hexadecimal digits."""
+        return identity_id(self.identity())
+
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on. Absent: legacy values, and options of the protocol that are not set."""
+        identity = {
+            "suite": self.suite,
+            "task": self.task,
+            "task_revision": self.task_revision,
+            "environment": self.environment,
+            "parameters": self._without_legacy("parameters"),
+            "backend": self.backend,
+            "simulator": self.simulator,
+            "data": self.data,
+            "algorithm": self.algorithm,
+            "algorithm_revision": self.algorithm_revision,
+            "hyperparameters": self._without_legacy("hyperparameters"),
+            "rows": self.rows,
+            "dtype": self.dtype,
+            "protocol": {k: v for k, v in self._without_legacy("protocol").items() if v is not None},
+            "steps": self.steps,
+            "seed": self.seed,
+        }
+        if self.source is not None:
+            identity["source"] = self.source
+        return identity
+
+    def group(self) -> str:
+        """The id of the identity without the seed: cells of one group may train together in one job."""
+        return self._group
+
+    @cached_property
+    def _group(self) -> str:
+        identity = self.identity()
+        del identity["seed"]
+        return identity_id(identity)
+
+    def to_json(self) -> dict[str, Any]:
+        """`identity`, `label`, `score` and `legacy`, the values that the identity leaves out."""
+        legacy: dict[str, dict[str, Any]] = {}
+        for path in self.omitted:
+            model, _, name = path.partition(".")
+            legacy.setdefault(model, {})[name] = getattr(self, model)[name]
+        return {"identity": self.identity(), "label": self.label, "score": self.score, "legacy": legacy}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Cell:
+        """The cell that `to_json` describes; other keys of the document are ignored.
+
+        Raises:
+            ConfigurationError: the document lacks a key or has another shape.
+        """
+        try:
+            values = dict(document["identity"])
+            legacy = document.get("legacy", {})
+            for model in _MODELS:
+                values[model] = {**values[model], **legacy.get(model, {})}
+            omitted = tuple(f"{model}.{name}" for model in legacy for name in legacy[model])
+            return cls(**values, label=document["label"], score=document["score"], omitted=omitted)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigurationError(
+                f"the description of a cell cannot be read: {type(error).__name__}: {error}."
+            ) from None
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def _without_legacy(self, model: str) -> dict[str, Any]:
+        values: dict[str, Any] = getattr(self, model)
+        left_out = {path.partition(".")[2] for path in self.omitted if path.startswith(f"{model}.")}
+        return {name: value for name, value in values.items() if name not in left_out} if left_out else values

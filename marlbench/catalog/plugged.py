@@ -1,0 +1,100 @@
+"""What the catalog asks of the plug-ins that a suite names: environments and algorithms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from marlbench import plugins
+from marlbench.catalog.document import Document, Location
+from marlbench.catalog.provenance import Layers, Origin, Resolved
+from marlbench.errors import ConfigurationError, MarlbenchError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Method:
+    """An algorithm plug-in: `target` is where it is defined."""
+
+    name: str
+    target: str
+    revision: int
+    Hyperparameters: type[BaseModel]
+
+
+@dataclass(frozen=True)
+class TaskEnvironment:
+    """What a task's environment adds to the identity of its cells."""
+
+    parameters: Resolved
+    backend: str
+    simulator: str
+    data: dict[str, str]
+
+
+def method(name: str, document: Document, location: Location) -> Method:
+    """The algorithm plug-in of a name that a suite gives at a location."""
+    plugin = _plugin("algorithms", name, document, location)
+    loaded = plugin.load()
+    revision = getattr(loaded, "revision", None)
+    model = _model(loaded, "Hyperparameters")
+    if not isinstance(revision, int) or model is None:
+        raise _broken(plugin, "lacks `revision`, an integer, or `Hyperparameters`, a pydantic model")
+    return Method(name, plugin.target, revision, model)
+
+
+def task_environment(
+    written: str, document: Document, location: Location, fill: Callable[[Layers], None]
+) -> TaskEnvironment:
+    """Resolve a task's `environment: name` or `name:argument` and its parameters.
+
+    Args:
+        fill: puts the parameters that suite and command line give over the defaults.
+    """
+    place = (*location, "environment")
+    name, colon, argument = written.partition(":")
+    plugin = _plugin("environments", name, document, place)
+    environment = plugin.load()
+    model = _model(environment, "Parameters")
+    if model is None:
+        raise _broken(plugin, "lacks `Parameters`, a pydantic model")
+    layers = Layers(model, f"the environment '{name}'", plugin.target)
+    fill(layers)
+    if colon:
+        field = environment.argument
+        if field is None:
+            raise document.error(place, f"'{name}' takes nothing after the colon.", f"Write '{name}'.")
+        if field in layers.values:
+            raise document.error(place, f"'{field}' is given by the text after the colon and again.")
+        layers.add({field: argument}, lambda _: Origin("suite", document.where(place)))
+    resolved = layers.resolve()
+    try:
+        backend = environment.backend
+        simulator = environment.simulator_version(resolved.model)
+        data = environment.data_hashes(resolved.model)
+    except MarlbenchError as error:
+        raise document.error(place, str(error), error.hint) from error
+    except Exception as error:
+        raise _broken(plugin, f"failed: {type(error).__name__}: {error}") from error
+    return TaskEnvironment(resolved, backend, simulator, data)
+
+
+def _plugin(group: str, name: str, document: Document, location: Location) -> plugins.Plugin:
+    known = plugins.plugins(group)
+    if name not in known:
+        raise document.error(location, f"no {group[:-1]} is called '{name}'.", did_you_mean(name, known))
+    return known[name]
+
+
+def _model(plugged: Any, name: str) -> type[BaseModel] | None:
+    value = getattr(plugged, name, None)
+    return value if isinstance(value, type) and issubclass(value, BaseModel) else None
+
+
+def _broken(plugin: plugins.Plugin, problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the plug-in '{plugin.name}' ({plugin.group}, {plugin.target}, package {plugin.package}) {problem}.",
+        f"Repair or uninstall {plugin.package}.",
+    )

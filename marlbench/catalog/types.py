@@ -1,0 +1,157 @@
+"""What a suite file may say, typed. Checked strictly: no text where a number belongs, no unknown keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+# Words that `--set` gives another meaning to.
+RESERVED = ("algorithm", "task", "protocol")
+SEED_LIMIT = 2**31
+FULL = "full"
+
+
+def _empty(value: Any) -> Any:
+    # `ippo:` with nothing behind it is how people write an entry without options.
+    return {} if value is None else value
+
+
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Positive = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=1, le=10**12)]
+Rows = Annotated[int, Field(ge=1, le=2**20)]
+# A count (5 = seeds 0 to 4) or text as `--seeds` takes it.
+SeedsText = Annotated[int | str, Field(union_mode="left_to_right")]
+
+
+class Model(BaseModel):
+    """Base of all: nothing unknown, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Protocol(Model):
+    """When and how policies are evaluated. All of it is part of a cell's identity.
+
+    Attributes:
+        kind: `episodic`: fresh rows, exactly one episode each; `continuing`: windows of a task without end;
+            `online`: the training itself is measured.
+        policy: which actions are evaluated.
+        evaluations: how many, evenly spaced over the training; the last at its end.
+        episodes: rows of one evaluation, one episode each.
+        absolute_episodes: episodes of the absolute metric, the best evaluated policy evaluated again.
+        length: steps of one evaluation of a continuing task.
+        window: steps at the end of an online task that count.
+        warm_up: share of an evaluation or of the window, at its beginning, that does not count.
+        diverged_score: the score of a cell whose parameters became NaN.
+    """
+
+    kind: Literal["episodic", "continuing", "online"]
+    policy: Literal["greedy", "sampled", "behaviour"]
+    evaluations: Annotated[int, Field(ge=1, le=100_000)]
+    episodes: Annotated[int, Field(ge=1, le=1_000_000)] = 32
+    absolute_episodes: Annotated[int, Field(ge=1, le=10_000_000)] = 320
+    length: Positive | None = None
+    window: Positive | None = None
+    warm_up: Annotated[float, Field(ge=0, lt=1)] | None = None
+    diverged_score: float = 0.0
+
+    @model_validator(mode="after")
+    def _options_of_the_kind(self) -> Protocol:
+        if self.kind == "continuing" and self.length is None:
+            raise ValueError("a continuing protocol needs `length`, the steps of one evaluation")
+        if self.kind == "online" and self.window is None:
+            raise ValueError("an online protocol needs `window`, the steps at the end that count")
+        for name, kinds in (
+            ("length", ("continuing",)),
+            ("window", ("online",)),
+            ("warm_up", ("continuing", "online")),
+        ):
+            if getattr(self, name) is not None and self.kind not in kinds:
+                raise ValueError(f"`{name}` has no meaning in a protocol of kind {self.kind}")
+        return self
+
+
+class Score(Model):
+    """How a raw metric becomes a score: (value - low) / (high - low), bounds fixed and their source named.
+
+    `high` is the better end; where a metric is minimised, low > high.
+    """
+
+    metric: Name
+    low: float
+    high: float
+    source: Annotated[str, Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _bounds_differ(self) -> Score:
+        if self.low == self.high:
+            raise ValueError("`low` and `high` are equal, so no score can be computed")
+        return self
+
+
+class TaskAlgorithm(Model):
+    """What one task changes about one entry of `algorithms`."""
+
+    hyperparameters: dict[str, Any] = {}
+
+
+class Task(Model):
+    """One environment with fixed parameters, a revision, and its score.
+
+    `revision` is raised by hand when the task changes in a way that nothing else of the identity shows.
+    `protocol` holds only the fields that differ from the suite's.
+    """
+
+    environment: Annotated[str, Field(min_length=1, max_length=200)]
+    revision: Positive = 1
+    title: str = ""
+    parameters: Annotated[dict[str, Any], BeforeValidator(_empty)] = {}
+    steps: Steps | None = None
+    rows: Rows | None = None
+    protocol: dict[str, Any] = {}
+    algorithms: dict[Name, TaskAlgorithm] = {}
+    score: Score
+
+
+class AlgorithmEntry(Model):
+    """One row of the comparison: a method with its hyperparameters in this suite.
+
+    `algorithm` is the plug-in's name (default: the entry's own); `tasks` restricts the entry to tasks whose
+    name matches one of the globs.
+    """
+
+    algorithm: Name | None = None
+    hyperparameters: Annotated[dict[str, Any], BeforeValidator(_empty)] = {}
+    rows: Rows | None = None
+    steps: Steps | None = None
+    seeds: SeedsText | None = None
+    tasks: Annotated[list[str], Field(min_length=1)] | None = None
+
+
+class Preset(Model):
+    """A variation of the whole suite. `label` is shown with every table of its cells."""
+
+    label: str | None = None
+    seeds: SeedsText | None = None
+    steps: Steps | None = None
+    rows: Rows | None = None
+    protocol: dict[str, Any] = {}
+
+
+class Suite(Model):
+    """A suite file. `schema` is the version of this form."""
+
+    version: Annotated[Literal[1], Field(alias="schema")]
+    name: Annotated[Name, Field(alias="suite")]
+    title: Annotated[str, Field(min_length=1)]
+    description: str = ""
+    rows: Rows
+    seeds: SeedsText
+    steps: Steps
+    protocol: Protocol
+    presets: dict[Name, Preset] = {}
+    algorithms: Annotated[dict[Name, Annotated[AlgorithmEntry, BeforeValidator(_empty)]], Field(min_length=1)]
+    tasks: Annotated[dict[Name, Task], Field(min_length=1)]
