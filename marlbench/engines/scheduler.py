@@ -1,0 +1,365 @@
+"""From a list of jobs to processes to an end for each: who runs when, and what follows a failure.
+
+An exit code proves nothing. After each exit the states of the job's cells in the store decide.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from marlbench.engines.jobs import (
+    LOCKED_ELSEWHERE,
+    CellFailure,
+    Demand,
+    Engine,
+    JobStore,
+    Observer,
+    Phase,
+    Report,
+    Tracked,
+    explain_exit,
+)
+from marlbench.engines.slots import Slot, Slots
+from marlbench.store.states import CellState, Failure, Job, State
+
+GRACE_SECONDS = 10.0
+RETRIES = 2
+# Before a job is started again: memory and disk need time to come free.
+PAUSES = {Failure.SIGNAL: 1.0, Failure.MEMORY: 5.0, Failure.TIMEOUT: 1.0, Failure.DISK_FULL: 20.0}
+# A job shows a sign of life at every step boundary; the longest is the last evaluation of a slow simulator.
+SILENCE_SECONDS = 2 * 3600.0
+
+_POLL_SECONDS = 0.1
+_LOOK_SECONDS = 1.0
+_DEFERRED_SECONDS = (0.5, 5.0)
+
+Command = Callable[[Job, Slot], Sequence[str]]
+
+
+class Scheduler:
+    """Runs jobs, as many at once as there are slots and as fit into memory and disk.
+
+    Args:
+        command: the process of a job in a slot.
+        demands: what each job needs; jobs that are not in it need nothing.
+        memory, disk: bytes that all jobs at once may need; None: no limit. A job that needs more runs alone.
+        environment: of the processes, before that of their slot is added.
+        silence: seconds without a sign of life after which a job is ended as timed out.
+    """
+
+    def __init__(
+        self,
+        store: JobStore,
+        engine: Engine,
+        slots: Slots,
+        command: Command,
+        observer: Observer,
+        *,
+        demands: Mapping[str, Demand] | None = None,
+        memory: int | None = None,
+        disk: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        grace: float = GRACE_SECONDS,
+        pauses: Mapping[Failure, float] = PAUSES,
+        silence: float = SILENCE_SECONDS,
+    ) -> None:
+        self._store = store
+        self._engine = engine
+        self._slots = slots
+        self._command = command
+        self._observer = observer
+        self._demands = demands or {}
+        self._memory = memory
+        self._disk = disk
+        self._environment = dict(os.environ if environment is None else environment)
+        self._cwd = Path.cwd() if cwd is None else cwd
+        self._grace = grace
+        self._pauses = pauses
+        self._silence = silence
+        self._tracked: list[Tracked] = []
+        self._report = Report()
+        self._signals: list[int] = []
+        self._kill_at: float | None = None
+        self._killed = False
+        self._no_free_slot = False
+
+    def stop(self, number: int) -> None:
+        """Stop: jobs checkpoint and leave, or are killed after the grace; a second call kills them at once.
+
+        Made to be called from a signal handler of the thread that is in `run`.
+        """
+        self._signals.append(number)
+        if len(self._signals) > 1:
+            self._kill_all()
+
+    def run(self, jobs: Iterable[Job], wanted: Iterable[str]) -> Report:
+        """Bring every job to an end. A job is done when its members among `wanted` are.
+
+        Raises:
+            StoreError: the store cannot be used any more; the jobs were stopped as by `stop`.
+        """
+        asked = frozenset(wanted)
+        self._tracked = [
+            Tracked(
+                job,
+                tuple(cell for cell in job.cells if cell in asked),
+                self._demands.get(job.id, Demand()),
+            )
+            for job in jobs
+        ]
+        try:
+            self._loop()
+        except BaseException:
+            self._abandon()
+            raise
+        return self._report
+
+    def _loop(self) -> None:
+        looked = -_LOOK_SECONDS
+        while True:
+            now = time.monotonic()
+            for tracked in self._in(Phase.RUNNING):
+                self._collect(tracked, now)
+            if self._signals:
+                self._stop(now)
+                if not self._in(Phase.RUNNING):
+                    break
+            else:
+                for tracked in self._in(Phase.DEFERRED):
+                    self._look_elsewhere(tracked, now)
+                self._start_what_fits(now)
+                if not (self._in(Phase.RUNNING) or self._in(Phase.WAITING) or self._in(Phase.DEFERRED)):
+                    break
+            if now - looked >= _LOOK_SECONDS:
+                looked = now
+                self._watch(now)
+                self._observer.tick(self._tracked, self._no_free_slot)
+            time.sleep(_POLL_SECONDS)
+        self._observer.tick(self._tracked, False)
+
+    def _in(self, phase: Phase) -> list[Tracked]:
+        return [tracked for tracked in self._tracked if tracked.phase is phase]
+
+    # starting
+
+    def _start_what_fits(self, now: float) -> None:
+        self._no_free_slot = False
+        for tracked in self._in(Phase.WAITING):
+            running = self._in(Phase.RUNNING)
+            if len(running) >= self._slots.count:
+                return
+            if tracked.not_before > now or not self._fits(tracked, running):
+                continue
+            slot = self._slots.acquire()
+            if slot is None:
+                self._no_free_slot = True
+                return
+            if not self._start(tracked, slot, now):
+                slot.release()
+
+    def _fits(self, tracked: Tracked, running: Sequence[Tracked]) -> bool:
+        if not running:
+            return True
+        if tracked.alone or any(other.alone for other in running):
+            return False
+        together = [tracked.demand, *(other.demand for other in running)]
+        memory, disk = sum(one.memory for one in together), sum(one.disk for one in together)
+        return (self._memory is None or memory <= self._memory) and (self._disk is None or disk <= self._disk)
+
+    def _start(self, tracked: Tracked, slot: Slot, now: float) -> bool:
+        """Give a job a process, unless another run has it or has done it."""
+        states = self._store.states(tracked.cells)
+        if _all_done(states):
+            self._finish(tracked, elsewhere=True)
+            return False
+        if self._store.running(tracked.job.id):
+            self._defer(tracked, states, now)
+            return False
+        try:
+            tracked.process = self._engine.start(
+                self._command(tracked.job, slot),
+                {**self._environment, **slot.environment},
+                self._cwd,
+                () if slot.descriptor is None else (slot.descriptor,),
+            )
+        except OSError as error:
+            scarce = error.errno in (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+            failure = Failure.MEMORY if scarce else Failure.EXCEPTION
+            self._fail(tracked, states, failure, f"the process could not be started: {error}", now)
+            return False
+        tracked.slot = slot
+        tracked.phase = Phase.RUNNING
+        tracked.started = tracked.changed = now
+        tracked.timed_out = False
+        tracked.progress = None
+        tracked.attempts = _attempts(states)
+        tracked.deferrals = 0
+        tracked.seen_running = False
+        self._observer.started(tracked)
+        return True
+
+    # ending
+
+    def _collect(self, tracked: Tracked, now: float) -> None:
+        assert tracked.process is not None
+        code = tracked.process.poll()
+        if code is None:
+            return
+        output = tracked.process.output()
+        self._release(tracked)
+        if code == LOCKED_ELSEWHERE:
+            states = self._store.states(tracked.cells)
+            if _all_done(states):
+                self._finish(tracked, elsewhere=True)
+            else:
+                self._defer(tracked, states, now)
+            return
+        states = self._store.states(tracked.cells)
+        if _all_done(states):
+            self._finish(tracked, elsewhere=False)
+            return
+        if self._signals:
+            self._store.reconcile(tracked.job.id, None, "stopped by its scheduler")
+            tracked.phase = Phase.STOPPED
+            return
+        failure, reason = explain_exit(code, output)
+        if tracked.timed_out:
+            failure, reason = Failure.TIMEOUT, f"no sign of life for {self._silence:.0f} seconds"
+        self._store.reconcile(tracked.job.id, failure, reason)
+        self._fail(tracked, self._store.states(tracked.cells), failure, reason, now)
+
+    def _release(self, tracked: Tracked) -> None:
+        if tracked.process is not None:
+            tracked.process.close()
+            tracked.process = None
+        if tracked.slot is not None:
+            tracked.slot.release()
+            tracked.slot = None
+
+    def _finish(self, tracked: Tracked, elsewhere: bool) -> None:
+        tracked.phase = Phase.DONE
+        tracked.elsewhere = elsewhere
+        self._observer.done(tracked)
+
+    def _fail(
+        self, tracked: Tracked, states: Mapping[str, CellState], failure: Failure, reason: str, now: float
+    ) -> None:
+        """Try again, or give up the cells that are not done."""
+        missing = {cell: state for cell, state in states.items() if state.state is not State.DONE}
+        for state in missing.values():
+            # A record of an earlier attempt says nothing about one that ended before it wrote its own.
+            if state.failure is not None and state.attempts > tracked.attempts and not tracked.timed_out:
+                failure, reason = state.failure, state.detail
+                break
+        if failure is not Failure.EXCEPTION and tracked.retries < RETRIES:
+            pause = self._pauses.get(failure, 0.0)
+            tracked.phase = Phase.WAITING
+            tracked.retries += 1
+            tracked.not_before = now + pause
+            tracked.alone = tracked.alone or failure is Failure.MEMORY
+            self._observer.retrying(tracked, failure, reason, pause)
+            return
+        failures = [CellFailure(cell, tracked.job.id, str(failure), reason) for cell in missing]
+        tracked.phase = Phase.FAILED
+        self._report.failures += failures
+        self._observer.failed(tracked, failures)
+
+    # another run
+
+    def _defer(self, tracked: Tracked, states: Mapping[str, CellState], now: float) -> None:
+        again = tracked.deferrals > 0
+        if not again:
+            tracked.attempts = _attempts(states)
+        tracked.seen_running = tracked.seen_running or _any_running(states)
+        shortest, longest = _DEFERRED_SECONDS
+        tracked.not_before = now + min(longest, shortest * 2**tracked.deferrals)
+        tracked.deferrals += 1
+        tracked.phase = Phase.DEFERRED
+        if not again:
+            self._observer.deferred(tracked)
+
+    def _look_elsewhere(self, tracked: Tracked, now: float) -> None:
+        if tracked.not_before > now:
+            return
+        tracked.not_before = now + _LOOK_SECONDS
+        running = self._store.running(tracked.job.id)
+        states = self._store.states(tracked.cells)
+        if _all_done(states):
+            self._finish(tracked, elsewhere=True)
+            return
+        if running:
+            tracked.seen_running = tracked.seen_running or _any_running(states)
+            return
+        failed = [state for state in states.values() if state.failure is Failure.EXCEPTION]
+        if failed and (tracked.seen_running or _attempts(states) > tracked.attempts):
+            self._fail(tracked, states, Failure.EXCEPTION, failed[0].detail, now)
+        else:
+            tracked.phase = Phase.WAITING
+
+    # watching and stopping
+
+    def _watch(self, now: float) -> None:
+        for tracked in [*self._in(Phase.RUNNING), *self._in(Phase.DEFERRED)]:
+            progress = self._store.progress(tracked.job.id)
+            if progress != tracked.progress:
+                tracked.progress = progress
+                tracked.changed = now
+            elif tracked.process is not None and now - tracked.changed > self._silence:
+                tracked.timed_out = True
+                tracked.process.kill()
+
+    def _stop(self, now: float) -> None:
+        for tracked in [*self._in(Phase.WAITING), *self._in(Phase.DEFERRED)]:
+            tracked.phase = Phase.STOPPED
+        if self._kill_at is None:
+            self._kill_at = now + self._grace
+            self._report.signal = self._signals[0]
+            running = self._in(Phase.RUNNING)
+            for tracked in running:
+                if tracked.process is not None:
+                    tracked.process.terminate(self._signals[0])
+            self._observer.stopping(len(running), kill=False)
+        elif not self._killed and (now >= self._kill_at or len(self._signals) > 1):
+            self._killed = True
+            self._kill_all()
+            self._observer.stopping(len(self._in(Phase.RUNNING)), kill=True)
+
+    def _kill_all(self) -> None:
+        for tracked in list(self._tracked):
+            if tracked.process is not None:
+                tracked.process.kill()
+
+    def _abandon(self) -> None:
+        """After an error of ours or of the store: no process is left behind."""
+        alive = [tracked.process for tracked in self._tracked if tracked.process is not None]
+        for process in alive:
+            process.terminate(signal.SIGTERM)
+        deadline = time.monotonic() + self._grace
+        while any(process.poll() is None for process in alive) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        for process in alive:
+            process.kill()
+            with contextlib.suppress(ChildProcessError):
+                while process.poll() is None:
+                    time.sleep(_POLL_SECONDS)
+        for tracked in self._tracked:
+            self._release(tracked)
+
+
+def _all_done(states: Mapping[str, CellState]) -> bool:
+    return all(state.state is State.DONE for state in states.values())
+
+
+def _any_running(states: Mapping[str, CellState]) -> bool:
+    return any(state.state is State.RUNNING for state in states.values())
+
+
+def _attempts(states: Mapping[str, CellState]) -> int:
+    return max((state.attempts for state in states.values()), default=0)
