@@ -187,7 +187,8 @@ class _Parser:
         if event.anchor is not None:
             raise self.fail(line, f"the anchor &{event.anchor} is refused.", "Write the value out.", location)
         if event.tag is not None:
-            raise self.fail(line, f"the tag {event.tag} is refused.", "Remove it.", location)
+            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            raise self.fail(line, f"the tag {tag} is refused.", "Remove it.", location)
         if len(location) > MAXIMUM_DEPTH:
             raise self.fail(line, "nested too deeply.")
         if isinstance(event, ScalarEvent):

@@ -232,6 +232,12 @@ class _SuiteResolver:
         }
         steps = self._pick("steps", name, task, label, entry, origins)
         rows = self._pick("rows", name, task, label, entry, origins)
+        if protocol.values["evaluations"] > -(-steps // rows):
+            raise ConfigurationError(
+                f"{origins['steps'].where}: '{label}' on the task '{name}' trains {steps} steps on {rows} "
+                f"rows, too few for the {protocol.values['evaluations']} evaluations of the protocol.",
+                "Train longer, on fewer rows, or evaluate less often.",
+            )
         seeds = self._seeds(label, entry, origins)
         first = Cell(
             suite=self.suite.name,

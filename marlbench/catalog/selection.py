@@ -84,7 +84,7 @@ def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
 def _override(text: str) -> Override:
     path, equals, value = text.partition("=")
     target, _, field = path.strip().rpartition(".")
-    if not equals or not target or not field:
+    if not equals or not target or not field or "\n" in text:
         raise UsageError(
             f"--set {text}: this is not KEY=VALUE.",
             "Write for instance --set algorithm.learning_rate=3e-4, --set ippo.epochs=8, --set task.agents=5 "
