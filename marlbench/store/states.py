@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
+from marlbench.catalog.cell import Cell
 from marlbench.errors import StoreError
 
 
@@ -54,12 +53,10 @@ class CellState:
 
 @dataclass(frozen=True)
 class CellEntry:
-    """What cell.json holds: the identity, and what is told beside it. `directory` is cells/<id>."""
+    """What cell.json holds. `job` is the job it belongs to, `directory` is cells/<id>."""
 
     id: str
-    identity: Mapping[str, Any]
-    label: str
-    score: Mapping[str, Any]
+    cell: Cell
     job: str
     created_ms: int
     directory: Path
