@@ -1,8 +1,8 @@
 """The contract of an environment: a batch of rows on a torch device.
 
-A row is one copy of the task; rows are independent of each other and reset themselves. Axes are named as in the
-docstrings: `row`, `agent`, `action`, `features`. Agents whose observations differ in size are padded to the longest,
-and a one-hot of their type tells them apart.
+A row is one copy of the task; rows are independent of each other and reset themselves. The axes are `row`,
+`agent`, `action`, `features`. Agents whose observations differ in size are padded to the longest, and a
+one-hot of their type tells them apart.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class EnvironmentSpecification:
         state_size: features of the global state.
         action: one action space for all agents (padded: unavailable actions are masked).
         metrics: names of the task's own measures, one value per ended episode.
-        episode_limit: steps after which an episode is truncated; None where there is none.
+        episode_limit: steps after which an episode is over at the latest; None where there is none.
         masks_actions: False promises that every action is always available.
         skips_steps: False promises that every agent acts at every step and never changes its occupant.
     """
@@ -69,21 +69,23 @@ class EnvironmentSpecification:
 
 @dataclass
 class Step:
-    """What the rows show after `reset` or `step`. Tensors may be reused by the next call: copy what must last.
+    """What the rows show after `reset` or `step`. The next call may reuse the tensors: copy what must last.
 
-    Where a row ended, `observation`, `state` and `available_actions` are those of its next episode, and the `final_`
-    tensors hold the last ones of the episode that ended (they equal the others in rows that did not end).
+    Where a row ended, `observation`, `state` and `available_actions` are those of its next episode, and the
+    `final_` tensors hold the last ones of the episode that ended (they equal the others in rows that did not
+    end).
 
     Attributes:
         observation: float [row, agent, features].
         state: float [row, features].
         available_actions: bool [row, agent, action]; all True for continuous actions (with one column).
-        acting: bool [row, agent]; an agent that does not act now has its action ignored, and its transition runs to
-            its next decision with the rewards in between summed.
+        acting: bool [row, agent]; an agent that does not act now has its action ignored, and its transition
+            runs to its next decision with the rewards in between summed.
         new_occupant: bool [row, agent]; the slot got another occupant since the step before.
         reward: float [row, agent], of the step just taken (zero after reset).
         terminated: bool [row, agent]; the agent's episode ended for good: nothing is bootstrapped.
-        truncated: bool [row, agent]; it was cut by a time limit: the value of `final_observation` is bootstrapped.
+        truncated: bool [row, agent]; it was cut by a time limit: the value of `final_observation` is
+            bootstrapped.
         ended: bool [row]; the row's episode is over for all agents and the row was reset.
         any_ended: whether any row ended, known on the host without waiting for the device.
         metrics: name -> float [row], valid where `ended`.
@@ -110,8 +112,8 @@ class BatchedEnvironment(ABC):
 
     Class attributes:
         backend: which implementation this is; results of different backends are never pooled.
-        resume: `exact` when `state_dict` restores the rows bit for bit; `episode` when a restored row starts a fresh
-            episode instead.
+        resume: `exact` when `state_dict` restores the rows bit for bit; `episode` when a restored row starts
+            a fresh episode instead.
         deterministic: whether the same keys and actions give the same episode.
         Parameters: the task's parameters as a model with defaults.
         argument: the field of `Parameters` that takes the text after the colon in a suite's
@@ -132,7 +134,7 @@ class BatchedEnvironment(ABC):
 
     @classmethod
     def simulator_version(cls, parameters: AnyParameters) -> str:
-        """Name and version of the external simulator behind the task, part of a cell's identity; '' for ours."""
+        """Name and version of the external simulator, part of a cell's identity; '' for our own."""
         return ""
 
     @classmethod
@@ -142,7 +144,7 @@ class BatchedEnvironment(ABC):
 
     @classmethod
     def examples(cls) -> list[AnyParameters]:
-        """Small parameters, with short episodes, that show every variant of the task: the contract test runs each."""
+        """Small parameters, with short episodes, for every variant of the task: the contract test's cases."""
         return [cls.Parameters()]
 
     @abstractmethod
@@ -153,8 +155,8 @@ class BatchedEnvironment(ABC):
         """Start episode 0 in every row.
 
         Args:
-            keys: int64 [row]. Everything random in a row is drawn from its key and the number of its episode, so a
-                row behaves the same alone and among others, on any device.
+            keys: int64 [row]. Everything random in a row is drawn from its key and the number of its episode,
+                so a row behaves the same alone and among others, on any device.
         """
 
     @abstractmethod
@@ -171,4 +173,4 @@ class BatchedEnvironment(ABC):
 
     def close(self) -> None:
         """Free processes and memory. The environment is not used afterwards."""
-        return None
+        return

@@ -1,8 +1,8 @@
-"""The base of simulators written as tensor operations: episodes, truncation, resets and exact resume in one place.
+"""The base of simulators written as tensor operations: episodes, truncation, resets and exact resume.
 
-A simulator keeps everything that changes in `self.memory`, a dictionary of tensors whose first axis is the row, and
-fills the hooks `start`, `advance` and `observe`; where it needs them also `measure`, `available_actions` and
-`restore`.
+A simulator keeps everything that changes in `self.memory`, a dictionary of tensors whose first axis is the
+row, and fills the hooks `start`, `advance` and `observe`; where it needs them also `measure`,
+`available_actions` and `restore`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,15 @@ from marlbench.environments.keys import derive
 
 
 class TensorSimulator(BatchedEnvironment):
-    """A deterministic simulator with exact resume. Subclasses set `specification` before `super().__init__`."""
+    """A deterministic simulator with exact resume. Subclasses set `specification` before `super().__init__`.
+
+    Attributes:
+        limit_terminates: True where an episode that reaches its limit is over by the rules of the task, and
+            is terminated instead of truncated.
+    """
 
     specification: EnvironmentSpecification
+    limit_terminates: bool = False
 
     def __init__(self, parameters: Parameters, rows: int, device: torch.device) -> None:
         self.rows = rows
@@ -55,15 +61,16 @@ class TensorSimulator(BatchedEnvironment):
         """Change `self.memory` by one joint step.
 
         Returns:
-            reward, float [row, agent], and terminated, bool [row], or None where episodes end by their limit only.
+            reward, float [row, agent], and terminated, bool [row], or None where episodes end by their limit
+            only.
         """
 
     @abstractmethod
     def observe(self) -> tuple[Tensor, Tensor]:
-        """observation [row, agent, features] and state [row, features] of the present memory, as new tensors."""
+        """observation [row, agent, features] and state [row, features] of the memory, as new tensors."""
 
     def restore(self) -> None:
-        """Build what is derived from `self.memory`; called after it was replaced (fresh episodes, saved state).
+        """Build what is derived from `self.memory`, after it was replaced: fresh episodes, a saved state.
 
         A simulator that works in buffers of its own copies the memory into them here and puts views of
         them back.
@@ -95,13 +102,19 @@ class TensorSimulator(BatchedEnvironment):
             if self._lockstep != limit:
                 return self._show(reward)
             self._lockstep = 0
+            if self.limit_terminates:
+                return self._end(reward, self._all_ended, self._none_ended, every_row=True)
             return self._end(reward, self._none_ended, self._all_ended, every_row=True)
         if self._lockstep is not None:
             self._elapsed.fill_(self._lockstep)
             self._lockstep = None
         self._elapsed += 1
         done = terminated if terminated is not None else self._none_ended
-        cut = (self._elapsed >= limit) & ~done if limit is not None else self._none_ended
+        cut = self._none_ended
+        if limit is not None and self.limit_terminates:
+            done = done | (self._elapsed >= limit)
+        elif limit is not None:
+            cut = (self._elapsed >= limit) & ~done
         if not bool((done | cut).any()):
             return self._show(reward)
         return self._end(reward, done, cut, every_row=False)

@@ -1,0 +1,1 @@
+"""Games given by payoff matrices, played once, over and over, or in stages."""
