@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,11 @@ class Document:
 
     def where(self, location: Location) -> str:
         """`file:line` of a location."""
-        return f"{shown(self.path)}:{self.line(location)}"
+        return f"{self._shown}:{self.line(location)}"
+
+    @cached_property
+    def _shown(self) -> str:
+        return shown(self.path)
 
     def error(self, location: Location, problem: str, hint: str = "") -> ConfigurationError:
         """An error that names file, line and key."""

@@ -55,7 +55,12 @@ def canonical(value: Any) -> str:
 
 def identity_id(identity: dict[str, Any]) -> str:
     """The id of an identity: 64 hexadecimal digits."""
-    return hashlib.sha256(canonical(identity).encode()).hexdigest()
+    return sha256(canonical(identity))
+
+
+def sha256(text: str) -> str:
+    """sha256 of a text in UTF-8, in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def legacy_fields(model: type[BaseModel], values: dict[str, Any]) -> tuple[str, ...]:

@@ -2,41 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
+from marlbench import plugins
 from marlbench.catalog.cell import Cell
-from marlbench.catalog.document import Location
-from marlbench.catalog.plugged import Method, TaskEnvironment, method, task_environment
-from marlbench.catalog.provenance import Layers, Level, Origin, Resolved
-from marlbench.catalog.selection import Override, format_seeds
-from marlbench.catalog.suite import LoadedSuite, load_suite, matching, seeds_of
-from marlbench.catalog.types import FULL, AlgorithmEntry, Preset, Protocol, Task
+from marlbench.catalog.identity import sha256
+from marlbench.catalog.resolution import CellGroup, Selection, SuiteResolver
+from marlbench.catalog.selection import Override
+from marlbench.catalog.suite import LoadedSuite, load_suite, matching
+from marlbench.catalog.types import FULL
 from marlbench.errors import ConfigurationError, UsageError, did_you_mean
-
-DTYPE = "float32"
-
-
-@dataclass(frozen=True)
-class CellGroup:
-    """The cells of one task and one label: all but the seed is equal.
-
-    `origins` says of `hyperparameters.<name>`, `parameters.<name>`, `protocol.<name>`, `steps`, `rows` and
-    `seeds` where the value came from.
-    """
-
-    suite: LoadedSuite
-    task: Task
-    cells: tuple[Cell, ...]
-    origins: Mapping[str, Origin]
-
-    @property
-    def cell(self) -> Cell:
-        """Any cell, for what all have in common."""
-        return self.cells[0]
 
 
 @dataclass(frozen=True)
@@ -62,20 +39,7 @@ class Matrix:
     @cached_property
     def id(self) -> str:
         """16 hexadecimal digits; the same for the same cells, whatever options selected them."""
-        lines = "\n".join(sorted(cell.id for cell in self.cells))
-        return hashlib.sha256(lines.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """What of the suites is asked for; empty or None means everything, or what the suite says."""
-
-    tasks: tuple[str, ...] = ()
-    algorithms: tuple[str, ...] = ()
-    seeds: tuple[int, ...] | None = None
-    steps: int | None = None
-    preset: str = FULL
-    overrides: tuple[Override, ...] = ()
+        return sha256("\n".join(sorted(cell.id for cell in self.cells)))[:16]
 
 
 def resolve(
@@ -107,7 +71,7 @@ def resolve(
     selection = Selection(tuple(tasks), tuple(algorithms), seeds, steps, preset or FULL, tuple(overrides))
     _check_selection(loaded, selection)
     used: set[str] = set()
-    resolvers = [_SuiteResolver(suite, selection, used) for suite in loaded]
+    resolvers = [SuiteResolver(suite, selection, used) for suite in loaded]
     groups = [group for resolver in resolvers for group in resolver.groups()]
     for override in selection.overrides:
         if groups and override.text not in used:
@@ -127,194 +91,6 @@ def resolve(
     )
 
 
-class _SuiteResolver:
-    def __init__(self, loaded: LoadedSuite, selection: Selection, used: set[str]) -> None:
-        self.loaded = loaded
-        self.suite = loaded.suite
-        self.selection = selection
-        self.used = used
-        self.preset = self.suite.presets.get(selection.preset, Preset())
-        self.notices: list[str] = []
-        self.entries = self._entries()
-        self.fields: dict[str, set[str]] = {"task": set(), "protocol": set(Protocol.model_fields)}
-
-    def groups(self) -> list[CellGroup]:
-        globs = self.selection.tasks or ("*",)
-        groups = []
-        for name, task in self.suite.tasks.items():
-            if not any(matching(glob, [name]) for glob in globs):
-                continue
-            labels = [
-                label
-                for label, entry in self.entries.items()
-                if entry.tasks is None or any(matching(glob, [name]) for glob in entry.tasks)
-            ]
-            if labels:
-                environment = self._environment(name, task)
-                protocol = self._protocol(name, task)
-                groups += [self._group(name, task, environment, protocol, label) for label in labels]
-        return groups
-
-    def _entries(self) -> dict[str, AlgorithmEntry]:
-        from marlbench.plugins import plugins
-
-        if not self.selection.algorithms:
-            return dict(self.suite.algorithms)
-        entries = {}
-        for label in dict.fromkeys(self.selection.algorithms):
-            if label in self.suite.algorithms:
-                entries[label] = self.suite.algorithms[label]
-            elif label in plugins("algorithms"):
-                entries[label] = AlgorithmEntry()
-                self.notices.append(
-                    f"{self.suite.name} has no entry '{label}'; it is added with its default hyperparameters."
-                )
-        order = list(self.suite.algorithms)
-        return dict(sorted(entries.items(), key=lambda e: order.index(e[0]) if e[0] in order else len(order)))
-
-    def _origin(self, level: Level, *location: str) -> Callable[[str], Origin]:
-        return lambda key: Origin(level, self.loaded.document.where((*location, key)))
-
-    def _override(self, layers: Layers, *targets: str, required: str = "") -> None:
-        """Apply the overrides of the targets, in this order; those for `required` must fit."""
-        for target in targets:
-            self.fields.setdefault(target, set()).update(layers.model.model_fields)
-            for override in self.selection.overrides:
-                if override.target == target and (layers.has(override.field) or target == required):
-                    self.used.add(override.text)
-                    layers.add({override.field: override.value}, _command_line(override.text))
-
-    def _environment(self, name: str, task: Task) -> TaskEnvironment:
-        location: Location = ("tasks", name)
-
-        def parameters(layers: Layers) -> None:
-            layers.add(task.parameters, self._origin("task", "tasks", name, "parameters"))
-            self._override(layers, "task")
-
-        return task_environment(task.environment, self.loaded.document, location, parameters)
-
-    def _protocol(self, name: str, task: Task) -> Resolved:
-        layers = Layers(Protocol, "the protocol", "marlbench")
-        written = self.loaded.document.value["protocol"]
-        layers.add(written, self._origin("suite", "protocol"))
-        layers.add(task.protocol, self._origin("task", "tasks", name, "protocol"))
-        layers.add(self.preset.protocol, self._origin("preset", "presets", self.selection.preset, "protocol"))
-        self._override(layers, "protocol", required="protocol")
-        return layers.resolve()
-
-    def _method(self, label: str, task_name: str, task: Task) -> tuple[Method, Resolved]:
-        entry = self.entries[label]
-        location = ("algorithms", label, "algorithm")
-        found = method(entry.algorithm or label, self.loaded.document, location)
-        layers = Layers(found.Hyperparameters, f"the algorithm '{found.name}'", found.target)
-        layers.add(entry.hyperparameters, self._origin("suite", "algorithms", label, "hyperparameters"))
-        if label in task.algorithms:
-            layers.add(
-                task.algorithms[label].hyperparameters,
-                self._origin("task", "tasks", task_name, "algorithms", label, "hyperparameters"),
-            )
-        self._override(layers, "algorithm", label, required=label)
-        return found, layers.resolve()
-
-    def _group(
-        self, name: str, task: Task, environment: TaskEnvironment, protocol: Resolved, label: str
-    ) -> CellGroup:
-        entry = self.entries[label]
-        found, hyperparameters = self._method(label, name, task)
-        origins = {
-            f"{prefix}.{key}": origin
-            for prefix, resolved in (
-                ("parameters", environment.parameters),
-                ("protocol", protocol),
-                ("hyperparameters", hyperparameters),
-            )
-            for key, origin in resolved.origins.items()
-        }
-        steps = self._pick("steps", name, task, label, entry, origins)
-        rows = self._pick("rows", name, task, label, entry, origins)
-        if protocol.values["evaluations"] > -(-steps // rows):
-            raise ConfigurationError(
-                f"{origins['steps'].where}: '{label}' on the task '{name}' trains {steps} steps on {rows} "
-                f"rows, too few for the {protocol.values['evaluations']} evaluations of the protocol.",
-                "Train longer, on fewer rows, or evaluate less often.",
-            )
-        seeds = self._seeds(label, entry, origins)
-        first = Cell(
-            suite=self.suite.name,
-            task=name,
-            task_revision=task.revision,
-            environment=task.environment,
-            parameters=environment.parameters.values,
-            backend=environment.backend,
-            simulator=environment.simulator,
-            data=environment.data,
-            algorithm=found.name,
-            algorithm_revision=found.revision,
-            hyperparameters=hyperparameters.values,
-            label=label,
-            rows=rows,
-            dtype=DTYPE,
-            protocol=protocol.values,
-            steps=steps,
-            seed=seeds[0],
-            score=task.score.model_dump(mode="json"),
-            omitted=(
-                *(f"parameters.{key}" for key in environment.parameters.omitted),
-                *(f"hyperparameters.{key}" for key in hyperparameters.omitted),
-                *(f"protocol.{key}" for key in protocol.omitted),
-            ),
-        )
-        return CellGroup(self.loaded, task, tuple(replace(first, seed=seed) for seed in seeds), origins)
-
-    def _pick(
-        self,
-        key: str,
-        task_name: str,
-        task: Task,
-        label: str,
-        entry: AlgorithmEntry,
-        origins: dict[str, Origin],
-    ) -> int:
-        """`steps` or `rows` of, in rising precedence, suite, task, entry, preset and command line."""
-        places: list[tuple[Any, Level, Location]] = [
-            (getattr(self.suite, key), "suite", (key,)),
-            (getattr(task, key), "task", ("tasks", task_name, key)),
-            (getattr(entry, key), "suite", ("algorithms", label, key)),
-            (getattr(self.preset, key), "preset", ("presets", self.selection.preset, key)),
-        ]
-        value, level, location = next(place for place in reversed(places) if place[0] is not None)
-        origins[key] = Origin(level, self.loaded.document.where(location))
-        if key == "steps" and self.selection.steps is not None:
-            value = self.selection.steps
-            origins[key] = Origin("command line", f"--steps {value}")
-        assert isinstance(value, int)
-        return value
-
-    def _seeds(self, label: str, entry: AlgorithmEntry, origins: dict[str, Origin]) -> tuple[int, ...]:
-        if self.selection.seeds is not None:
-            origins["seeds"] = Origin("command line", f"--seeds {format_seeds(self.selection.seeds)}")
-            return self.selection.seeds
-        document = self.loaded.document
-        for value, level, location in self._seed_places(label, entry):
-            if value is not None:
-                origins["seeds"] = Origin(level, document.where(location))
-                return seeds_of(value, document, location)
-        raise AssertionError("a suite has seeds")
-
-    def _seed_places(
-        self, label: str, entry: AlgorithmEntry
-    ) -> list[tuple[int | str | None, Level, Location]]:
-        return [
-            (self.preset.seeds, "preset", ("presets", self.selection.preset, "seeds")),
-            (entry.seeds, "suite", ("algorithms", label, "seeds")),
-            (self.suite.seeds, "suite", ("seeds",)),
-        ]
-
-
-def _command_line(text: str) -> Callable[[str], Origin]:
-    return lambda _: Origin("command line", text)
-
-
 def _refuse_namesakes(loaded: Sequence[LoadedSuite]) -> None:
     seen: dict[str, LoadedSuite] = {}
     for suite in loaded:
@@ -327,13 +103,13 @@ def _refuse_namesakes(loaded: Sequence[LoadedSuite]) -> None:
 
 
 def _check_selection(loaded: Sequence[LoadedSuite], selection: Selection) -> None:
-    from marlbench.plugins import plugins
-
     tasks = {task for suite in loaded for task in suite.suite.tasks}
     for glob in selection.tasks:
         if not matching(glob, sorted(tasks)):
             raise UsageError(f"--task {glob}: no task matches.", did_you_mean(glob, tasks))
-    labels = {label for suite in loaded for label in suite.suite.algorithms} | set(plugins("algorithms"))
+    labels = {label for suite in loaded for label in suite.suite.algorithms} | set(
+        plugins.plugins("algorithms")
+    )
     for label in selection.algorithms:
         if label not in labels:
             raise UsageError(f"--algorithm {label}: there is no such algorithm.", did_you_mean(label, labels))
@@ -345,7 +121,7 @@ def _check_selection(loaded: Sequence[LoadedSuite], selection: Selection) -> Non
             )
 
 
-def _refuse_override(override: Override, resolvers: Sequence[_SuiteResolver]) -> None:
+def _refuse_override(override: Override, resolvers: Sequence[SuiteResolver]) -> None:
     targets = {target for resolver in resolvers for target in resolver.fields}
     if override.target not in targets:
         raise UsageError(

@@ -159,6 +159,15 @@ def test_a_group_is_all_but_the_seed(one: int, other: int) -> None:
     assert replace(first, steps=1).group() != first.group()
 
 
+@given(st.lists(st.integers(0, 2**31 - 1), max_size=4), st.sampled_from(sorted(GOLDEN)))
+def test_many_seeds_have_the_ids_of_each(seeds: list[int], name: str) -> None:
+    cell, _ = GOLDEN[name]
+    cells = cell.with_seeds(seeds)
+    assert cells == tuple(replace(cell, seed=seed) for seed in seeds)
+    assert [c.id for c in cells] == [replace(cell, seed=seed).id for seed in seeds]
+    assert all(c.group() == cell.group() for c in cells)
+
+
 @pytest.mark.parametrize("name", GOLDEN)
 def test_json_round_trip(name: str) -> None:
     cell, golden = GOLDEN[name]
