@@ -31,7 +31,7 @@ def win_stay_lose_shift(payoffs: Payoffs) -> Tensor:
     For games of two actions, after Nowak and Sigmund 1993, who let the two better of the four payoffs count
     as a win; here those above the mean of the four do, which is the same for the dilemmas' usual payoffs.
     """
-    own = torch.tensor([pair[1] for line in payoffs for pair in line])
+    own = torch.tensor([pair[1] for line in payoffs for pair in line], dtype=torch.float64)
     action = torch.tensor([0, 1, 0, 1])
     return torch.cat([torch.where(own > own.mean(), action, 1 - action), torch.tensor([0])])
 
