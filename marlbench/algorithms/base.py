@@ -122,7 +122,7 @@ class Policy(ABC):
 
     def load_parameters(self, parameters: Tensor) -> None:
         """Take over what `parameters` returned."""
-        return None
+        return
 
     def describe(self, parameters: Tensor) -> dict[str, Tensor]:
         """One member's parameters [parameters] as named tensors [learner, ...], for the file of the policy."""
@@ -189,11 +189,11 @@ class Algorithm(ABC):
 
     def begin(self, steps: int) -> None:
         """A rollout starts after `steps` environment steps per member: set what follows a schedule."""
-        return None
+        return
 
     def observe(self, step: Step, memory: Tensor | None, action: Tensor, following: Step) -> None:
         """One joint step was taken from `step` (with the recurrent state `memory`) to `following`."""
-        return None
+        return
 
     def learn(self) -> dict[str, Tensor]:
         """Learn at the end of a rollout; returns measures, name -> [member] (empty when nothing was learnt)."""
@@ -213,11 +213,11 @@ class Algorithm(ABC):
 
     def checkpoint_begins(self) -> None:
         """Make durable what lies outside `state_dict` before the state is written."""
-        return None
+        return
 
     def checkpoint_done(self) -> None:
         """The last state that `state_dict` returned is durable."""
-        return None
+        return
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values from which `load_state_dict` continues, bit for bit."""

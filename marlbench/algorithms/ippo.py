@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import Generator, Tensor
+from torch import Tensor
 
 from marlbench.algorithms.actors import CategoricalActor
 from marlbench.algorithms.base import (
@@ -45,7 +45,9 @@ class IPPOHyperparameters(Hyperparameters):
     """Settings of IPPO; lengths in joint steps, counts in samples of one agent."""
 
     sharing: SharingOption = Field("shared", description="which agents share parameters")
-    hidden: tuple[int, ...] = Field((64, 64), description="units of the hidden layers, actor and critic alike")
+    hidden: tuple[int, ...] = Field(
+        (64, 64), description="units of the hidden layers, actor and critic alike"
+    )
     activation: Activation = Field("tanh", description="after every hidden layer")
     learning_rate: float = Field(5e-4, gt=0, description="of Adam")
     anneal_learning_rate: bool = Field(False, description="lower the learning rate linearly to zero")

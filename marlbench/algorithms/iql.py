@@ -46,10 +46,14 @@ class IQLHyperparameters(Hyperparameters):
     replay_steps: int = Field(100_000, ge=1, description="environment steps kept")
     learning_starts: int = Field(1_000, ge=0, description="environment steps before the first update")
     update_interval: int = Field(32, ge=1, description="environment steps between updates")
-    target_rate: float = Field(0.01, gt=0, le=1, description="share of the target network replaced at an update")
+    target_rate: float = Field(
+        0.01, gt=0, le=1, description="share of the target network replaced at an update"
+    )
     exploration_start: float = Field(1.0, ge=0, le=1, description="epsilon at the first step")
     exploration_end: float = Field(0.05, ge=0, le=1, description="epsilon after its schedule")
-    exploration_fraction: float = Field(0.5, gt=0, le=1, description="share of all steps over which epsilon falls")
+    exploration_fraction: float = Field(
+        0.5, gt=0, le=1, description="share of all steps over which epsilon falls"
+    )
     maximum_gradient_norm: float = Field(10.0, gt=0, description="of one learner")
 
 
@@ -153,10 +157,8 @@ class IQL(Algorithm):
         if "valid" in sampled:
             valid = fold(sampled["valid"].unsqueeze(-1)).squeeze(-1).to(error.dtype)
             weight = valid if weight is None else weight * valid
-        if weight is None:
-            loss = error.mean(1)
-        else:
-            loss = (error * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+        weight = torch.ones_like(error) if weight is None else weight
+        loss = (error * weight).sum(1) / weight.sum(1).clamp(min=1.0)
         self.stack.backward(loss)
         norm = self.stack.clip_gradient(self.options.maximum_gradient_norm)
         self.optimiser.step()
@@ -186,6 +188,7 @@ class IQL(Algorithm):
             "generators": [g.get_state() for g in self.generators],
             "transitions": self.transitions.state_dict(),
             "steps": self.steps,
+            "epsilon": self.actor.epsilon,
             "updates_due": self.updates_due,
         }
 
@@ -198,4 +201,5 @@ class IQL(Algorithm):
             generator.set_state(saved.cpu())
         self.transitions.load_state_dict(state["transitions"])
         self.steps = int(state["steps"])
+        self.actor.epsilon = float(state["epsilon"])
         self.updates_due = float(state["updates_due"])

@@ -75,7 +75,9 @@ class TransitionReplay:
             values["following_available"] = following.final_available_actions
         if self.skips:
             values.update(self._decisions(step, action, following))
-        self.replay.append({name: v.view(self.members, self.rows, *v.shape[1:]) for name, v in values.items()})
+        self.replay.append(
+            {name: v.view(self.members, self.rows, *v.shape[1:]) for name, v in values.items()}
+        )
 
     def _decisions(self, step: Step, action: Tensor, following: Step) -> dict[str, Tensor]:
         kept, acting = self._open, step.acting
@@ -113,4 +115,4 @@ class TransitionReplay:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.replay.load_state_dict(state["replay"])
         for name, value in state["open"].items():
-            self._open[name] = value.to(self._open[name].device)
+            self._open[name] = value.to(self._open[name].device, copy=True)

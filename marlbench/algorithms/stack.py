@@ -79,7 +79,7 @@ class ParameterStack:
 
     Attributes:
         flat: the buffer, a Parameter [stack, parameters]; optimisers take this one tensor.
-        parameters: name -> leaf tensor [stack, *shape], a view of the buffer. Its gradient is a view of `flat.grad`.
+        parameters: name -> leaf tensor [stack, *shape], a view of the buffer.
     """
 
     def __init__(self, layout: Layout, size: int, device: torch.device) -> None:
@@ -88,12 +88,9 @@ class ParameterStack:
         self.count = sum(math.prod(shape) for shape in layout.values())
         self.flat = nn.Parameter(torch.zeros(size, self.count, device=device))
         self.flat.grad = torch.zeros_like(self.flat)
-        gradients = self.view(self.flat.grad)
-        self.parameters: dict[str, Tensor] = {}
-        for name, value in self.view(self.flat.data).items():
-            leaf = nn.Parameter(value)
-            leaf.grad = gradients[name]
-            self.parameters[name] = leaf
+        self.parameters: dict[str, Tensor] = {
+            name: nn.Parameter(value) for name, value in self.view(self.flat.data).items()
+        }
 
     def view(self, flat: Tensor) -> dict[str, Tensor]:
         """The named parameters inside any buffer of this layout: [stack, parameters] -> name -> [stack, *shape]."""
@@ -107,10 +104,9 @@ class ParameterStack:
 
     def backward(self, loss: Tensor) -> None:
         """Set the gradient buffer to the gradient of the summed loss; `loss` has any shape."""
-        gradient = self.flat.grad
-        assert gradient is not None
-        gradient.zero_()
-        loss.sum().backward()
+        assert self.flat.grad is not None
+        gradients = torch.autograd.grad(loss.sum(), tuple(self.parameters.values()))
+        torch.cat([gradient.flatten(1) for gradient in gradients], 1, out=self.flat.grad)
 
     def clip_gradient(self, maximum_norm: float) -> Tensor:
         """Scale each learner's gradient to at most a norm; returns the norms before, [stack]."""

@@ -92,5 +92,5 @@ class Window:
         }
 
     def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
-        self.sums = {name: value.to(self.device) for name, value in state["sums"].items()}
-        self.counts = {name: value.to(self.device) for name, value in state["counts"].items()}
+        self.sums = {name: value.to(self.device, copy=True) for name, value in state["sums"].items()}
+        self.counts = {name: value.to(self.device, copy=True) for name, value in state["counts"].items()}

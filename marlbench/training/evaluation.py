@@ -153,10 +153,12 @@ class Evaluator:
         if within is not None:
             self.step = self.environment.load_state_dict(within["environment"])
             self.sums.load_state_dict(within["sums"])
-            self.memory = None if within["memory"] is None else within["memory"].to(device)
-            self.open = within["open"].to(device)
+            self.memory = None if within["memory"] is None else within["memory"].to(device, copy=True)
+            self.open = within["open"].to(device, copy=True)
             self.time = within["time"]
-            self.collected = {name: value.to(device) for name, value in within["collected"].items()}
+            self.collected = {
+                name: value.to(device, copy=True) for name, value in within["collected"].items()
+            }
 
     def close(self) -> None:
         self.environment.close()

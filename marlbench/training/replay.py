@@ -68,7 +68,7 @@ class Replay:
                 with path.open("wb") as created:
                     # A hole in a mapped file would kill the process with SIGBUS when the disk is full.
                     os.posix_fallocate(created.fileno(), 0, size)
-            file = np.memmap(path, dtype=field.dtype, mode="r+", shape=shape)  # type: ignore[call-overload]
+            file = np.memmap(path, dtype=field.dtype, mode="r+", shape=shape)
             self._files.append(file)
             self._stored[name] = torch.from_numpy(file)
 

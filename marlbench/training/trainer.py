@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -370,23 +371,23 @@ class Trainer:
             "windows": [w.state_dict() for w in (self.window, self.point_window, self.final_window)],
             "best": self.best.clone(),
             "last": self.last.clone(),
-            "plain": {name: getattr(self, name) for name in _PLAIN},
+            "plain": {name: deepcopy(getattr(self, name)) for name in _PLAIN},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned in a trainer of the same cells."""
         self.algorithm.load_state_dict(state["algorithm"])
         for name in _PLAIN:
-            setattr(self, name, state["plain"][name])
+            setattr(self, name, deepcopy(state["plain"][name]))
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.set_state(saved)
         self.uniforms = state["uniforms"].to(self.device)
-        self.memory = None if state["memory"] is None else state["memory"].to(self.device)
+        self.memory = None if state["memory"] is None else state["memory"].to(self.device, copy=True)
         self.sums.load_state_dict(state["sums"])
         windows = (self.window, self.point_window, self.final_window)
         for window, saved in zip(windows, state["windows"], strict=True):
             window.load_state_dict(saved)
-        self.best, self.last = state["best"].to(self.device), state["last"].to(self.device)
+        self.best, self.last = (state[name].to(self.device, copy=True) for name in ("best", "last"))
         self.view = self.environment.load_state_dict(state["environment"])
         if self.environment.resume == "episode":
             self._start_rows_again()

@@ -1,0 +1,48 @@
+"""Sampling from given uniforms: exact frequencies, and never an unavailable action."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marlbench.algorithms.distributions import epsilon_greedy, inverse_cumulative, mask_logits
+
+
+def test_frequencies_over_a_grid_of_uniforms_are_the_probabilities() -> None:
+    probability = torch.tensor([0.125, 0.0, 0.5, 0.375])
+    grid = (torch.arange(8000) + 0.5) / 8000
+    drawn = inverse_cumulative(probability.expand(8000, 4), grid)
+    assert torch.bincount(drawn, minlength=4).tolist() == [1000, 0, 4000, 3000]
+
+
+@given(
+    st.lists(st.booleans(), min_size=1, max_size=12).filter(any),
+    st.integers(0, 2**24 - 1),
+    st.integers(0, 99),
+)
+def test_an_unavailable_action_is_never_drawn(available: list[bool], uniform: int, seed: int) -> None:
+    mask = torch.tensor([available])
+    logits = torch.randn(1, len(available), generator=torch.Generator().manual_seed(seed)) * 30
+    u = torch.tensor([uniform * 2.0**-24])
+    probability = torch.softmax(mask_logits(logits, mask), -1)
+    assert available[int(inverse_cumulative(probability, u))]
+    for epsilon in (0.0, 0.5, 1.0):
+        both = torch.stack([u, u], -1)
+        assert available[int(epsilon_greedy(logits, mask, epsilon, both))]
+
+
+def test_logits_that_are_not_numbers_still_give_legal_actions() -> None:
+    mask = torch.tensor([[False, False, True, True]])
+    broken = torch.full((1, 4), torch.nan)
+    probability = torch.softmax(mask_logits(broken, mask), -1)
+    assert int(inverse_cumulative(probability, torch.tensor([0.3]))) == 2
+    assert int(epsilon_greedy(broken, mask, 0.0, torch.zeros(1, 2))) == 2
+
+
+def test_epsilon_is_the_share_of_explored_actions() -> None:
+    values = torch.tensor([0.0, 3.0, 1.0]).expand(30_000, 3)
+    uniforms = torch.rand(30_000, 2, generator=torch.Generator().manual_seed(0))
+    drawn = torch.bincount(epsilon_greedy(values, None, 0.3, uniforms), minlength=3) / 30_000
+    # Standard error .003: four of them.
+    torch.testing.assert_close(drawn, torch.tensor([0.1, 0.8, 0.1]), atol=0.012, rtol=0)
