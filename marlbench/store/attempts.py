@@ -145,10 +145,12 @@ def reconcile(cells: Iterable[Path], failure: Failure | None = None, reason: str
     for cell in cells:
         for record in read(cell):
             if record.get("outcome") is None:
-                outcome, presumed, why = presume(record)
+                ending = presume(record)
                 if failure is not None:
-                    outcome, presumed, why = "failed", failure, reason or why
-                end([cell], int(record["attempt"]), outcome, presumed, why)
+                    ending = "failed", failure, reason or ending[2]
+                elif reason:
+                    ending = "interrupted", None, reason
+                end([cell], int(record["attempt"]), *ending)
 
 
 def one_line(text: str, length: int = 400) -> str:

@@ -30,9 +30,9 @@ class Spacing:
         self._pause = minimum
         self._last = time.monotonic()
 
-    def due(self) -> bool:
-        """Whether enough was worked since the last one."""
-        return time.monotonic() - self._last >= self._pause
+    def due(self, now: float) -> bool:
+        """Whether enough was worked until `now` (of time.monotonic) since the last one."""
+        return now - self._last >= self._pause
 
     def done(self, cost: float) -> None:
         """A checkpoint that took `cost` seconds has just been written."""

@@ -96,4 +96,4 @@ def prepare_torch(device: torch.device, threads: int) -> None:
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Nothing here reads memory before it writes it, so filling it first is time lost.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -124,8 +124,8 @@ def redirect(path: Path) -> io.TextIOBase:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    sys.stdout = WithoutSecrets(1)  # type: ignore[assignment]
-    sys.stderr = WithoutSecrets(2)  # type: ignore[assignment]
+    sys.stdout = WithoutSecrets(1)
+    sys.stderr = WithoutSecrets(2)
     # Where the process dies inside a library, the log still says where.
     faulthandler.enable(2)
     return original

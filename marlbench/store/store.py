@@ -223,8 +223,9 @@ class Store:
         """Give attempts without an end, whose process is gone, their end; False where the job is running.
 
         Args:
-            failure: what the caller knows of how the process ended; told apart by the boot id otherwise.
-            reason: one line for people.
+            failure: how the process ended, where the caller knows of a failure. reason: one line for people;
+            without a failure it says why the attempt was interrupted. Where both are
+                missing, a restart of the machine is told from a process that was killed.
 
         Raises:
             StoreError: the store cannot be written.
