@@ -1,0 +1,85 @@
+"""Whether a suite can run: every preset resolves, and on request every environment and algorithm is built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marlbench import plugins
+from marlbench.catalog.matrix import Matrix, resolve
+from marlbench.catalog.resolution import CellGroup
+from marlbench.catalog.suite import load_suite
+from marlbench.catalog.types import FULL
+from marlbench.errors import ConfigurationError, MarlbenchError, did_you_mean
+
+# What the evaluation measures of any task, see `training.episodes`.
+COMMON_METRICS = ("return_mean", "return_sum", "episode_length")
+
+
+def check_suite(name: str, *, build: bool = False) -> dict[str, Any]:
+    """Resolve a suite, given by name or path, with every preset.
+
+    Args:
+        build: also build every environment with one row, check the score's metric against it, and build every
+            algorithm for it.
+
+    Returns:
+        `file`, `sha256`, `tasks`, the number of tasks, and `cells`, the number of cells by preset.
+
+    Raises:
+        ConfigurationError: the first thing that is wrong.
+    """
+    loaded = load_suite(name)
+    full = resolve([name])
+    cells = {FULL: len(full.cells)}
+    for preset in loaded.suite.presets:
+        cells[preset] = len(resolve([name], preset=preset).cells)
+    if build:
+        _build(full)
+    return {
+        "file": str(loaded.found.path),
+        "sha256": loaded.sha256,
+        "tasks": len(loaded.suite.tasks),
+        "cells": cells,
+    }
+
+
+def _build(matrix: Matrix) -> None:
+    by_task: dict[str, list[CellGroup]] = {}
+    for group in matrix.groups:
+        by_task.setdefault(group.cell.task, []).append(group)
+    for task, groups in by_task.items():
+        document = groups[0].suite.document
+        try:
+            _build_task(groups)
+        except MarlbenchError as error:
+            raise ConfigurationError(
+                f"{document.where(('tasks', task))}: tasks.{task}: {error}", error.hint
+            ) from error
+        except Exception as error:
+            raise ConfigurationError(
+                f"{document.where(('tasks', task))}: tasks.{task}: cannot be built: "
+                f"{type(error).__name__}: {error}."
+            ) from error
+
+
+def _build_task(groups: list[CellGroup]) -> None:
+    import torch
+
+    from marlbench.algorithms.base import Setting
+
+    cell = groups[0].cell
+    plugged = plugins.load("environments", cell.environment.partition(":")[0])
+    device = torch.device("cpu")
+    environment = plugged(plugged.Parameters(**cell.parameters), 1, device)
+    try:
+        specification = environment.specification
+        metric = cell.score["metric"]
+        known = (*COMMON_METRICS, *specification.metrics)
+        if cell.protocol["kind"] == "episodic" and metric not in known:
+            raise ConfigurationError(f"the task has no metric '{metric}'.", did_you_mean(metric, known))
+        for group in groups:
+            method = plugins.load("algorithms", group.cell.algorithm)
+            setting = Setting(specification, (group.cell.seed,), 1, group.cell.steps, device)
+            method(setting, method.Hyperparameters(**group.cell.hyperparameters)).close()
+    finally:
+        environment.close()
