@@ -24,7 +24,7 @@ def make_cells(
     method, simulator = load("algorithms", algorithm), load("environments", environment.partition(":")[0])
     resolved = method.Hyperparameters(**(hyperparameters or {})).model_dump(mode="json")
     given = dict(parameters or {})
-    if simulator.argument is not None:
+    if simulator.argument is not None and ":" in environment:
         given[simulator.argument] = environment.partition(":")[2]
     episodic = {
         "kind": "episodic",
