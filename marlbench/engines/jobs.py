@@ -32,6 +32,9 @@ class Handle(Protocol):
     def output(self) -> str:
         """What it printed outside its log."""
 
+    def news(self) -> list[str]:
+        """Lines that it printed outside its log since this was last asked."""
+
     def close(self) -> None:
         """Forget it."""
 
@@ -142,6 +145,9 @@ class Observer(Protocol):
     def failed(self, tracked: Tracked, failures: Sequence[CellFailure]) -> None:
         """It was given up."""
 
+    def said(self, tracked: Tracked, lines: Sequence[str]) -> None:
+        """Its process told the user something: what it found damaged, why it leaves."""
+
     def deferred(self, tracked: Tracked) -> None:
         """Another run has it; called once for each time it was found so."""
 
@@ -163,5 +169,5 @@ def explain_exit(code: int, output: str) -> tuple[Failure, str]:
         return Failure.SIGNAL, f"stopped by {signal.Signals(code - 128).name}"
     if code == 0:
         return Failure.SIGNAL, "left without an error and without a result"
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line.strip().removeprefix("error: ") for line in output.splitlines() if line.strip()]
     return _FAILURES.get(code, Failure.EXCEPTION), lines[-1] if lines else f"left with exit code {code}"

@@ -23,6 +23,7 @@ class LocalProcess:
     def __init__(self, process: subprocess.Popen[bytes], output: IO[bytes]) -> None:
         self._process = process
         self._output = output
+        self._read = 0
 
     @property
     def pid(self) -> int:
@@ -54,6 +55,13 @@ class LocalProcess:
         size = self._output.seek(0, os.SEEK_END)
         self._output.seek(max(0, size - _OUTPUT_BYTES))
         return self._output.read().decode(errors="replace")
+
+    def news(self) -> list[str]:
+        """The lines that it printed outside its own log since this was last asked."""
+        self._output.seek(self._read)
+        whole, newline, _ = self._output.read().rpartition(b"\n")
+        self._read += len(whole) + len(newline)
+        return whole.decode(errors="replace").splitlines()
 
     def close(self) -> None:
         """Forget what it printed."""

@@ -213,6 +213,7 @@ class Scheduler:
         if code is None:
             return
         output = tracked.process.output()
+        self._listen(tracked)
         self._release(tracked)
         if code == LOCKED_ELSEWHERE:
             states = self._store.states(tracked.cells)
@@ -256,7 +257,7 @@ class Scheduler:
         for state in missing.values():
             # A record of an earlier attempt says nothing about one that ended before it wrote its own.
             if state.failure is not None and state.attempts > tracked.attempts and not tracked.timed_out:
-                failure, reason = state.failure, state.detail
+                failure, reason = state.failure, state.detail.removeprefix(f"{state.failure}: ")
                 break
         if failure is not Failure.EXCEPTION and tracked.retries < RETRIES:
             pause = self._pauses.get(failure, 0.0)
@@ -299,14 +300,20 @@ class Scheduler:
             return
         failed = [state for state in states.values() if state.failure is Failure.EXCEPTION]
         if failed and (tracked.seen_running or _attempts(states) > tracked.attempts):
-            self._fail(tracked, states, Failure.EXCEPTION, failed[0].detail, now)
+            reason = failed[0].detail.removeprefix(f"{Failure.EXCEPTION}: ")
+            self._fail(tracked, states, Failure.EXCEPTION, reason, now)
         else:
             tracked.phase = Phase.WAITING
 
     # watching and stopping
 
+    def _listen(self, tracked: Tracked) -> None:
+        if tracked.process is not None and (lines := tracked.process.news()):
+            self._observer.said(tracked, lines)
+
     def _watch(self, now: float) -> None:
         for tracked in [*self._in(Phase.RUNNING), *self._in(Phase.DEFERRED)]:
+            self._listen(tracked)
             progress = self._store.progress(tracked.job.id)
             if progress != tracked.progress:
                 tracked.progress = progress

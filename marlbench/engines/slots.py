@@ -90,11 +90,20 @@ class GpuSlots:
         return None
 
 
-def make_slots(devices: Devices, jobs: int | None, threads: int = 1) -> Slots:
-    """The places for `jobs` jobs at once; None: one for each GPU, or one for each core that can be used."""
+def slot_count(devices: Devices, jobs: int | None, threads: int = 1) -> int:
+    """How many jobs run at once when `jobs` are asked for: never more than GPUs, where there are GPUs.
+
+    None: one for each GPU, or one for each core that can be used.
+    """
     if devices.kind == "cuda":
-        return GpuSlots(devices.gpus, len(devices.gpus) if jobs is None else jobs)
-    return CpuSlots(max(1, usable_cores() // threads) if jobs is None else jobs, threads)
+        return min(len(devices.gpus), jobs or len(devices.gpus))
+    return jobs or max(1, usable_cores() // threads)
+
+
+def make_slots(devices: Devices, jobs: int | None, threads: int = 1) -> Slots:
+    """The places for as many jobs at once as `slot_count` says."""
+    count = slot_count(devices, jobs, threads)
+    return GpuSlots(devices.gpus, count) if devices.kind == "cuda" else CpuSlots(count, threads)
 
 
 def lock_folder() -> Path:

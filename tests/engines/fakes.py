@@ -109,6 +109,9 @@ class Witness:
         self._now.discard(tracked.job.id)
         self.seen.append(("failed", tracked.job.id, [failure.cell for failure in failures]))
 
+    def said(self, tracked: Tracked, lines: Sequence[str]) -> None:
+        self.seen.append(("said", tracked.job.id, *lines))
+
     def deferred(self, tracked: Tracked) -> None:
         self._now.discard(tracked.job.id)
         self.seen.append(("deferred", tracked.job.id))

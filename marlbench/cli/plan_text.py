@@ -1,0 +1,125 @@
+"""A plan in words and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from marlbench.cli import words
+from marlbench.cli.console import talk
+from marlbench.cli.plan import Machine, Plan
+from marlbench.store.states import State
+
+SCHEMA = 1
+_NAMED_DAMAGED = 10
+
+
+def show_plan(plan: Plan, root: Path) -> None:
+    """Print the plan on stderr."""
+    from marlbench.catalog.lookup import describe
+
+    console = talk()
+
+    def line(text: str, style: str = "") -> None:
+        console.print(text, style=style or None, markup=False)
+
+    matrix = plan.matrix
+    for suite in matrix.suites:
+        label = matrix.labels.get(suite.name, "")
+        preset = (
+            "" if matrix.preset == "full" else f", preset {matrix.preset}" + (f" ({label})" if label else "")
+        )
+        line(f"{suite.name}{preset}: {describe(suite.found)}, sha256 {suite.sha256[:12]}", "bold")
+    for notice in matrix.notices:
+        line(f"note: {notice}", "yellow")
+    line(f"  cells   {_cells(plan)}")
+    if plan.failed_before:
+        line(f"          {words.plural(plan.failed_before, 'cell')} failed before; this is a new attempt")
+    _damaged(plan, line)
+    if plan.jobs:
+        line(f"  steps   {plan.steps_left:,} of {plan.steps:,} to go")
+        line(f"  jobs    {_jobs(plan)}")
+        line(f"  memory  {_memory(plan)}")
+        seconds = plan.seconds
+        took = "unknown: no earlier run to go by" if seconds is None else f"about {words.duration(seconds)}"
+        line(f"  time    {took}")
+    line(f"  store   {root}")
+    if not plan.jobs:
+        line("Nothing to do: every cell is done.")
+
+
+def to_json(plan: Plan, root: Path) -> dict[str, Any]:
+    """The document of `run --dry-run --json`. Bytes and seconds are null where they are not known."""
+    memory = plan.memory
+    return {
+        "schema": SCHEMA,
+        "dry_run": True,
+        "matrix_id": plan.matrix.id,
+        "suites": [
+            {"suite": suite.name, "path": str(suite.found.path), "sha256": suite.sha256}
+            for suite in plan.matrix.suites
+        ],
+        "cells": len(plan.matrix.cells),
+        **plan.counts,
+        "steps": plan.steps,
+        "steps_left": plan.steps_left,
+        "jobs": len(plan.jobs),
+        "jobs_at_once": plan.machine.slots,
+        "device": plan.machine.devices.kind,
+        "memory_bytes": None if memory is None else plan.machine.demand(memory).memory,
+        "disk_bytes": None if memory is None else memory.disk,
+        "seconds": plan.seconds,
+        "store": str(root),
+    }
+
+
+def _cells(plan: Plan) -> str:
+    counts = plan.counts
+    parts = [
+        f"{counts['done']:,} done",
+        f"{counts['to_resume']:,} to resume",
+        f"{counts['to_run']:,} to run",
+        f"{counts['running']:,} running in another run" if counts["running"] else "",
+        f"{counts['damaged']:,} damaged" if counts["damaged"] else "",
+    ]
+    return f"{len(plan.matrix.cells):,}: {', '.join(part for part in parts if part)}"
+
+
+def _damaged(plan: Plan, line: Any) -> None:
+    damaged = [cell for cell in plan.matrix.cells if plan.states[cell.id].state is State.DAMAGED]
+    for cell in damaged[:_NAMED_DAMAGED]:
+        reason = plan.states[cell.id].detail
+        line(f"          damaged, set aside and run again: {words.name(cell)}: {reason}", "yellow")
+    if len(damaged) > _NAMED_DAMAGED:
+        line(f"          and {len(damaged) - _NAMED_DAMAGED} more damaged cells", "yellow")
+
+
+def _jobs(plan: Plan) -> str:
+    machine, sizes = plan.machine, sorted({job.members for job in plan.jobs})
+    seeds = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    at_once = min(machine.slots, len(plan.jobs))
+    return (
+        f"{words.plural(len(plan.jobs), 'job')} of {seeds} {'seed' if sizes == [1] else 'seeds'} each, "
+        f"{at_once} at once on {_device(machine)}"
+    )
+
+
+def _device(machine: Machine) -> str:
+    gpus = machine.devices.gpus
+    if not gpus:
+        return "the CPU"
+    titles = sorted({gpu.title for gpu in gpus if gpu.title})
+    return words.plural(len(gpus), "GPU") + (f" ({', '.join(titles)})" if titles else "")
+
+
+def _memory(plan: Plan) -> str:
+    """What the largest job needs, and what there is."""
+    memory, machine = plan.memory, plan.machine
+    there = f"{words.size(machine.memory)} and {words.size(machine.disk)} of disk are free"
+    if memory is None:
+        return f"unknown for these tasks; {there}"
+    needed = machine.demand(memory)
+    on_device = f"{words.size(memory.resident)} on the GPU, " if machine.devices.gpus else ""
+    some = " (of some tasks: unknown)" if any(job.memory is None for job in plan.jobs) else ""
+    disk = f" and {words.size(needed.disk)} of disk" if needed.disk else ", no disk"
+    return f"up to {on_device}{words.size(needed.memory)}{disk} a job{some}; {there}"

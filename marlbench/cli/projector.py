@@ -1,0 +1,90 @@
+"""The process that brings the store to MLflow while jobs run. Whatever becomes of it, the run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from marlbench.engines.devices import VISIBLE
+from marlbench.engines.slots import THREAD_VARIABLES
+
+PATIENCE_SECONDS = 60.0
+_NICENESS = 10
+
+
+class Projector:
+    """`marlbench sync --follow` beside a run: it ends after a last pass once its standard input is closed, and so
+    it also ends when this process dies."""
+
+    def __init__(self, root: Path, command: Sequence[str] | None = None) -> None:
+        self._root = root
+        self._command = command or (
+            *(sys.executable, "-P", "-m", "marlbench", "sync", "--follow"),
+            *("--results", str(root)),
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+        self._trouble = ""
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read after the process has ended
+
+    def start(self) -> None:
+        """Start it, once."""
+        if self._process is not None or self._trouble:
+            return
+        try:
+            self._process = subprocess.Popen(
+                self._command,
+                env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, "1"), VISIBLE: ""},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=self._said,
+                # Out of reach of the terminal's Ctrl-C, or results of the last seconds would be missing.
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._trouble = f"it could not be started: {error}"
+            return
+        # Jobs come first.
+        with contextlib.suppress(psutil.Error, OSError):
+            psutil.Process(self._process.pid).nice(_NICENESS)
+
+    def finish(self, patience: float = PATIENCE_SECONDS) -> str:
+        """Let it make its last pass; returns what went wrong in one line, '' where nothing did."""
+        process = self._process
+        if process is None:
+            return self._trouble
+        assert process.stdin is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        try:
+            code = process.wait(patience)
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as reason:
+            self._end(process)
+            if isinstance(reason, KeyboardInterrupt):
+                return "it was not waited for"
+            return f"it was not finished {patience:.0f} seconds after the last job"
+        if code == 0:
+            return ""
+        return self._last_line() or f"it left with exit code {code}"
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        try:
+            process.wait(5.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _last_line(self) -> str:
+        self._said.seek(0)
+        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines()]
+        told = [line.removeprefix("error: ") for line in lines if line]
+        # `error:` stands before the message; what follows it is the hint.
+        first = next((line for line in lines if line.startswith("error: ")), "")
+        return first.removeprefix("error: ") or (told[-1] if told else "")

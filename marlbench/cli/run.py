@@ -1,0 +1,295 @@
+"""`marlbench run`: train and evaluate what is missing, and show the comparison."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marlbench.cli.options import (
+    AlgorithmNames,
+    Json,
+    Overrides,
+    PresetName,
+    Results,
+    Seeds,
+    Steps,
+    SuiteNames,
+    TaskGlobs,
+    select,
+)
+from marlbench.errors import CELLS_FAILED
+
+if TYPE_CHECKING:
+    from marlbench.catalog.matrix import Matrix
+    from marlbench.cli.plan import Plan
+    from marlbench.engines.jobs import Report
+    from marlbench.store.states import CellState, Job
+    from marlbench.store.store import Store
+
+SCHEMA = 1
+# Failed cells that the last lines name.
+_NAMED_FAILURES = 20
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device", metavar="auto|cpu|cuda|cuda:0,1", help="auto: every GPU, or the CPU where there is none."
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Processes at once. Default: one for each GPU, or for each core.",
+    ),
+]
+SeedsPerJob = Annotated[
+    int | None,
+    typer.Option(
+        "--seeds-per-job",
+        min=1,
+        metavar="N",
+        help="Seeds that train together in one process. Default: as many as leave no slot empty.",
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
+
+
+def command(
+    suites: SuiteNames,
+    task: TaskGlobs = None,
+    algorithm: AlgorithmNames = None,
+    seeds: Seeds = None,
+    steps: Steps = None,
+    preset: PresetName = None,
+    device: Device = "auto",
+    jobs: Jobs = None,
+    seeds_per_job: SeedsPerJob = None,
+    set_: Overrides = None,
+    results: Results = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Train and evaluate what is missing of one or more suites, then show the comparison.
+
+    Give the same command again after any interruption: what is done is kept, what was begun goes on.
+    """
+    from marlbench.cli.console import print_json
+    from marlbench.cli.plan import Machine, make_plan
+    from marlbench.cli.plan_text import show_plan, to_json
+    from marlbench.engines.devices import resolve_devices
+    from marlbench.engines.machine import free_disk, free_memory
+    from marlbench.engines.slots import slot_count
+    from marlbench.store.store import Store
+
+    matrix = select(
+        suites,
+        tasks=task,
+        algorithms=algorithm,
+        seeds=seeds,
+        steps=steps,
+        preset=preset,
+        overrides=set_,
+    )
+    devices = resolve_devices(device)
+    root = Store.locate(results)
+    machine = Machine(devices, slot_count(devices, jobs), free_memory(), free_disk(root))
+    if dry_run:
+        store = Store.open(root) if (root / "store.json").exists() else None
+        plan = make_plan(matrix, store, machine, seeds_per_job)
+        show_plan(plan, root)
+        if as_json:
+            print_json(to_json(plan, root))
+        return
+    store = Store.open(root, create=True)
+    plan = make_plan(matrix, store, machine, seeds_per_job)
+    show_plan(plan, root)
+    raise typer.Exit(_carry_out(plan, store, as_json))
+
+
+def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
+    """Run what is missing and tell how it ended; returns the exit code."""
+    from marlbench.cli.console import print_json, talk
+    from marlbench.engines.jobs import Report
+
+    report = Report()
+    if plan.jobs:
+        report = _run_jobs(plan, store)
+    states = store.states(cell.id for cell in plan.matrix.cells)
+    outcome = _count(plan, states, report)
+    if as_json:
+        print_json(outcome)
+    elif report.signal is None:
+        _print_table(store, plan.matrix)
+    if report.failures:
+        _tell_failures(plan, store, report)
+    if report.signal is not None:
+        talk().print(_safe_words(report.signal, outcome, states), markup=False)
+        return 128 + report.signal
+    return CELLS_FAILED if report.failures else 0
+
+
+def _run_jobs(plan: Plan, store: Store) -> Report:
+    from marlbench.cli.console import talk
+    from marlbench.cli.progress import Account, watcher
+    from marlbench.cli.projector import Projector
+    from marlbench.engines.local import LocalEngine
+    from marlbench.engines.scheduler import Scheduler
+    from marlbench.engines.slots import make_slots
+    from marlbench.store.states import State
+    from marlbench.tracking.matrices import record
+
+    cells = {cell.id: cell for cell in plan.matrix.cells}
+    record(store.root, plan.matrix.id, cells)
+    jobs = _claim(plan, store)
+    done = frozenset(cell for cell, state in plan.states.items() if state.state is State.DONE)
+    projector = Projector(store.root)
+    engine = LocalEngine()
+    try:
+        with watcher(Account(cells, done), projector.start) as observer:
+            scheduler = Scheduler(
+                store,
+                engine,
+                make_slots(plan.machine.devices, plan.machine.slots),
+                lambda job, slot: job_command(store.root, job.id, slot.device),
+                observer,
+                demands={
+                    job.id: plan.demand(cells[next(cell for cell in job.cells if cell in cells)], job)
+                    for job in jobs
+                },
+                memory=plan.machine.memory,
+                disk=plan.machine.disk,
+            )
+            with _signals_to(scheduler.stop):
+                report = scheduler.run(jobs, cells)
+    finally:
+        engine.close()
+        trouble = projector.finish()
+        if trouble:
+            talk().print(
+                f"note: MLflow is not up to date: {trouble}. {_again('sync', store.root)} catches up.",
+                markup=False,
+            )
+    return report
+
+
+def job_command(root: Path, job_id: str, device: str) -> list[str]:
+    """The process of one job. -P: what lies in the current directory must not shadow a module."""
+    options = ["--results", str(root), "--device", device]
+    return [sys.executable, "-P", "-m", "marlbench", "run-job", job_id, *options]
+
+
+def _claim(plan: Plan, store: Store) -> list[Job]:
+    jobs: dict[str, Job] = {}
+    for cells, seeds in plan.claims:
+        for job in store.claim(cells, plan.machine.slots, seeds):
+            jobs.setdefault(job.id, job)
+    return list(jobs.values())
+
+
+@contextlib.contextmanager
+def _signals_to(stop: Callable[[int], None]) -> Iterator[None]:
+    """Pass SIGINT and SIGTERM to `stop`, but for those that whoever started us wants ignored."""
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, lambda number, frame: stop(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _count(plan: Plan, states: Mapping[str, CellState], report: Report) -> dict[str, object]:
+    from marlbench.store.states import State
+
+    done = sum(state.state is State.DONE for state in states.values())
+    failed = len(
+        {failure.cell for failure in report.failures if states[failure.cell].state is not State.DONE}
+    )
+    return {
+        "schema": SCHEMA,
+        "matrix_id": plan.matrix.id,
+        "cells": len(states),
+        "done": done,
+        "done_before": plan.done,
+        "done_now": done - plan.done,
+        "failed": failed,
+        "interrupted": len(states) - done - failed,
+    }
+
+
+def _print_table(store: Store, matrix: Matrix) -> None:
+    from marlbench.analysis.comparison import compare_matrix
+    from marlbench.analysis.tables import render
+    from marlbench.cli.console import data
+
+    render(compare_matrix(store, matrix), data())
+
+
+def _tell_failures(plan: Plan, store: Store, report: Report) -> None:
+    from marlbench.cli import words
+    from marlbench.cli.console import talk
+
+    console = talk()
+    cells = {cell.id: cell for cell in plan.matrix.cells}
+    console.print(f"{words.plural(len(report.failures), 'cell')} failed:", style="bold red")
+    for failure in report.failures[:_NAMED_FAILURES]:
+        command = _again("logs", store.root, failure.cell[:12])
+        name = words.name(cells[failure.cell])
+        console.print(f"  {name}: {failure.kind}: {failure.reason} ({command})", markup=False)
+    if len(report.failures) > _NAMED_FAILURES:
+        rest = len(report.failures) - _NAMED_FAILURES
+        console.print(f"  and {rest} more: {_again('status', store.root)}", markup=False)
+    console.print(f"To try them again: {invocation()}", markup=False)
+
+
+def _safe_words(number: int, outcome: Mapping[str, object], states: Mapping[str, CellState]) -> str:
+    from marlbench.store.states import State
+
+    begun = sum(state.state is State.INTERRUPTED for state in states.values())
+    cause = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    parts = [f"Stopped by {cause}. Safe on disk: {outcome['done']} of {outcome['cells']} cells are done"]
+    if begun:
+        parts.append(f", {begun} begun ones go on from their last checkpoint")
+    return f"{''.join(parts)}.\nGo on with: {invocation()}"
+
+
+def _again(verb: str, root: Path, *arguments: str) -> str:
+    """A command on the same store, as a user would type it."""
+    from marlbench.store.store import Store
+
+    options = [] if Store.locate(None) == root else ["--results", str(root)]
+    return shlex.join([*_program(), verb, *arguments, *options])
+
+
+def invocation() -> str:
+    """This command line, for a user to type again."""
+    return shlex.join([*_program(), *sys.argv[1:]])
+
+
+def _program() -> Sequence[str]:
+    """How this program was started: by its name where the shell finds it by that, else in full."""
+    path = Path(sys.argv[0])
+    if path.name == "__main__.py":
+        python = Path(sys.executable)
+        found = shutil.which(python.name)
+        short = found is not None and os.path.realpath(found) == os.path.realpath(python)
+        return [python.name if short else str(python), "-m", "marlbench"]
+    found = shutil.which(path.name)
+    if found is not None and os.path.exists(path) and os.path.samefile(found, path):
+        return [path.name]
+    return [str(path)]
