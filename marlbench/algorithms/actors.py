@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch import Tensor, no_grad, softmax
+from torch import Tensor, no_grad
 
 from marlbench.algorithms.base import Mode, Setting, StackPolicy
-from marlbench.algorithms.distributions import epsilon_greedy, inverse_cumulative, mask_logits
+from marlbench.algorithms.distributions import epsilon_greedy, mask_logits
 from marlbench.algorithms.sharing import Sharing
 from marlbench.algorithms.stack import MultilayerPerceptron, ParameterStack
 from marlbench.environments.contract import Step
@@ -31,29 +31,35 @@ class _NetworkPolicy(StackPolicy):
 
 
 class CategoricalActor(_NetworkPolicy):
-    """Discrete actions with probabilities softmax(network); `greedy` takes the most probable one."""
+    """Discrete actions with probabilities softmax(network); `greedy` takes the most probable one.
 
-    uniforms = 1
+    Sampled as argmax(logits + g) with g standard Gumbel, which has these probabilities (Gumbel 1954).
+    """
+
+    def uniforms(self, mode: Mode) -> int:
+        return 0 if mode == "greedy" else self.network.sizes[-1]
+
+    def noise(self, uniforms: Tensor) -> Tensor:
+        # A uniform of exactly 0 gives minus infinity: that action is not drawn.
+        return uniforms.log().neg_().log_().neg_()
 
     @no_grad()
-    def act(
-        self, step: Step, memory: Tensor | None, uniforms: Tensor, mode: Mode
-    ) -> tuple[Tensor, Tensor | None]:
-        logits = mask_logits(self.outputs(step), self.available(step))
-        if mode == "greedy":
-            return logits.argmax(-1), None
-        return inverse_cumulative(softmax(logits, -1), uniforms[..., 0]), None
+    def act(self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode) -> tuple[Tensor, Tensor | None]:
+        logits = self.outputs(step)
+        if mode != "greedy":
+            logits = logits + noise
+        return mask_logits(logits, self.available(step)).argmax(-1), None
 
 
 class EpsilonGreedyActor(_NetworkPolicy):
     """Discrete actions by the largest action value; `behaviour` explores with probability `epsilon`."""
 
-    uniforms = 2
     epsilon: float = 0.0
 
+    def uniforms(self, mode: Mode) -> int:
+        return 2 if mode == "behaviour" else 0
+
     @no_grad()
-    def act(
-        self, step: Step, memory: Tensor | None, uniforms: Tensor, mode: Mode
-    ) -> tuple[Tensor, Tensor | None]:
+    def act(self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode) -> tuple[Tensor, Tensor | None]:
         epsilon = self.epsilon if mode == "behaviour" else 0.0
-        return epsilon_greedy(self.outputs(step), self.available(step), epsilon, uniforms), None
+        return epsilon_greedy(self.outputs(step), self.available(step), epsilon, noise), None

@@ -4,7 +4,7 @@ The loop owns the environment and asks, for one rollout after another:
 
     algorithm.begin(steps)                         # schedules: exploration, learning rate
     for each joint step:
-        action, memory = algorithm.policy.act(step, memory, uniforms, "behaviour")
+        action, memory = algorithm.policy.act(step, memory, noise, "behaviour")
         following = environment.step(action)
         algorithm.observe(step, memory, action, following)
     measures = algorithm.learn()
@@ -93,23 +93,29 @@ class Policy(ABC):
     """What acts. Rows of the environment are [member, row of the member] flattened.
 
     Attributes:
-        uniforms: how many uniforms in [0, 1) an agent consumes at each step.
+        members: seeds that act side by side.
         memory_size: features of an agent's recurrent state; 0 for a memoryless policy.
     """
 
-    uniforms: int = 1
+    members: int = 1
     memory_size: int = 0
 
     @abstractmethod
-    def act(
-        self, step: Step, memory: Tensor | None, uniforms: Tensor, mode: Mode
-    ) -> tuple[Tensor, Tensor | None]:
+    def uniforms(self, mode: Mode) -> int:
+        """How many uniforms an agent consumes at each step; the same at every step, whatever it chooses."""
+
+    def noise(self, uniforms: Tensor) -> Tensor:
+        """Uniforms in [0, 1) as the noise that `act` takes, for a whole rollout at once: [..., uniforms]."""
+        return uniforms
+
+    @abstractmethod
+    def act(self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode) -> tuple[Tensor, Tensor | None]:
         """Choose the joint action of every row.
 
         Args:
             step: what the rows show.
             memory: [row, agent, memory_size], zero at the start of an episode; None for a memoryless policy.
-            uniforms: float [row, agent, self.uniforms] in [0, 1).
+            noise: what `noise` made of float [row, agent, uniforms(mode)].
             mode: `greedy`, `sampled` from the policy without exploration, or `behaviour` as in training.
 
         Returns:
@@ -127,8 +133,6 @@ class Policy(ABC):
     def describe(self, parameters: Tensor) -> dict[str, Tensor]:
         """One member's parameters [parameters] as named tensors [learner, ...], for the file of the policy."""
         return {"parameters": parameters}
-
-    members: int = 1
 
 
 class StackPolicy(Policy):

@@ -14,7 +14,8 @@ def mask_logits(logits: Tensor, available: Tensor | None) -> Tensor:
     """
     if available is None:
         return logits
-    return torch.nan_to_num(logits).masked_fill(~available, -torch.inf)
+    finite = torch.nan_to_num(logits, neginf=-1e30)
+    return finite.masked_fill(~available, -torch.inf)
 
 
 def inverse_cumulative(probability: Tensor, uniform: Tensor) -> Tensor:

@@ -74,11 +74,9 @@ class Rollout:
             put("acting", step.acting)
             put("new_occupant", step.new_occupant)
         if following.any_ended or self.skips:
+            # `clear` left them False.
             put("terminated", following.terminated)
             put("truncated", following.truncated)
-        else:
-            values["terminated"][:, time] = False
-            values["truncated"][:, time] = False
         if following.any_ended:
             self.ended.append(time)
             self.final_observations.append(self._split(following.final_observation).clone())
@@ -98,6 +96,8 @@ class Rollout:
         """Forget everything; the next joint step is the first again."""
         self.time = 0
         self.ended, self.final_observations, self.final_states = [], [], []
+        self.values["terminated"].fill_(False)
+        self.values["truncated"].fill_(False)
 
     def state_dict(self) -> dict[str, object]:
         return {

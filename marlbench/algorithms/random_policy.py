@@ -18,14 +18,14 @@ class UniformPolicy(Policy):
     def __init__(self, setting: Setting) -> None:
         self.action = setting.specification.action
         self.members = setting.members
-        self.uniforms = self.action.size if isinstance(self.action, Continuous) else 1
 
-    def act(
-        self, step: Step, memory: Tensor | None, uniforms: Tensor, mode: Mode
-    ) -> tuple[Tensor, Tensor | None]:
+    def uniforms(self, mode: Mode) -> int:
+        return self.action.size if isinstance(self.action, Continuous) else 1
+
+    def act(self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode) -> tuple[Tensor, Tensor | None]:
         if isinstance(self.action, Continuous):
-            return self.action.low + (self.action.high - self.action.low) * uniforms, None
-        return inverse_cumulative(step.available_actions.to(torch.float32), uniforms[..., 0]), None
+            return self.action.low + (self.action.high - self.action.low) * noise, None
+        return inverse_cumulative(step.available_actions.to(torch.float32), noise[..., 0]), None
 
 
 class RandomPolicy(Algorithm):

@@ -41,6 +41,7 @@ class Evaluator:
         members = len(self.seeds)
         self.rows = episodes if limit is None else max(1, min(episodes, limit // members))
         self.environment = build(members * self.rows)
+        self.noise = torch.zeros(0, device=self.environment.device)
         self.running = False
 
     def begin(self, stream: int, episodes: int) -> None:
@@ -73,9 +74,11 @@ class Evaluator:
     def advance(self) -> None:
         """One joint step of every row; `running` turns False when the last pass is over."""
         policy, agents = self.policy, len(self.environment.specification.agents)
-        drawn = uniform(derive(self.keys, self.time + (1 << 40)), agents * policy.uniforms)
-        drawn = drawn.view(-1, agents, policy.uniforms)
-        action, self.memory = policy.act(self.step, self.memory, drawn, self.protocol.policy)
+        mode = self.protocol.policy
+        if count := policy.uniforms(mode):
+            drawn = uniform(derive(self.keys, self.time + (1 << 40)), agents * count)
+            self.noise = policy.noise(drawn.view(-1, agents, count))
+        action, self.memory = policy.act(self.step, self.memory, self.noise, mode)
         self.step = self.environment.step(action)
         self.time += 1
         self.memory = cut_memory(self.memory, self.step)

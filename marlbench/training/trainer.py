@@ -129,7 +129,7 @@ class Trainer:
             self.memory = torch.zeros(
                 self.members * self.rows, agents, self.algorithm.policy.memory_size, device=device
             )
-        self.uniforms = torch.zeros(0)
+        self.noise = torch.zeros(0)
 
     def _spaced(self, count: int) -> list[int]:
         """Environment steps of `count` evenly spaced points, the last at the end."""
@@ -169,9 +169,9 @@ class Trainer:
         algorithm, policy = self.algorithm, self.algorithm.policy
         if self.time == 0:
             algorithm.begin(self.steps)
-            self.uniforms = self._block()
+            self.noise = self._block()
         before, memory = self.view, self.memory
-        action, self.memory = policy.act(before, memory, self.uniforms[self.time], "behaviour")
+        action, self.memory = policy.act(before, memory, self.noise[self.time], "behaviour")
         step = self.environment.step(action)
         if algorithm.learns:
             algorithm.observe(before, memory, action, step)
@@ -193,15 +193,15 @@ class Trainer:
         return records
 
     def _block(self) -> Tensor:
-        """Uniforms of a whole rollout, each member's from its own generator: [time, row, agent, uniforms]."""
+        """The noise of a whole rollout, each member's from its own generator: [time, row, agent, uniforms]."""
         shape = (
             self.algorithm.rollout_length,
             self.rows,
             len(self.environment.specification.agents),
-            self.algorithm.policy.uniforms,
+            self.algorithm.policy.uniforms("behaviour"),
         )
         drawn = torch.stack([torch.rand(shape, generator=g) for g in self.generators], 1)
-        return drawn.flatten(1, 2).to(self.device)
+        return self.algorithm.policy.noise(drawn.flatten(1, 2).to(self.device))
 
     def _count(self, step: Any) -> None:
         self.sums.add(step)
@@ -365,7 +365,7 @@ class Trainer:
             "environment": self.environment.state_dict(),
             "evaluator": None if self.evaluator is None else self.evaluator.state_dict(),
             "generators": [g.get_state() for g in self.generators],
-            "uniforms": self.uniforms.clone(),
+            "noise": self.noise.clone(),
             "memory": self.memory,
             "sums": self.sums.state_dict(),
             "windows": [w.state_dict() for w in (self.window, self.point_window, self.final_window)],
@@ -381,7 +381,7 @@ class Trainer:
             setattr(self, name, deepcopy(state["plain"][name]))
         for generator, saved in zip(self.generators, state["generators"], strict=True):
             generator.set_state(saved)
-        self.uniforms = state["uniforms"].to(self.device)
+        self.noise = state["noise"].to(self.device)
         self.memory = None if state["memory"] is None else state["memory"].to(self.device, copy=True)
         self.sums.load_state_dict(state["sums"])
         windows = (self.window, self.point_window, self.final_window)

@@ -6,7 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marlbench.algorithms.actors import CategoricalActor
+from marlbench.algorithms.base import Setting
 from marlbench.algorithms.distributions import epsilon_greedy, inverse_cumulative, mask_logits
+from marlbench.algorithms.sharing import Sharing
+from marlbench.algorithms.stack import MultilayerPerceptron, ParameterStack
+from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
 
 
 def test_frequencies_over_a_grid_of_uniforms_are_the_probabilities() -> None:
@@ -46,3 +51,36 @@ def test_epsilon_is_the_share_of_explored_actions() -> None:
     drawn = torch.bincount(epsilon_greedy(values, None, 0.3, uniforms), minlength=3) / 30_000
     # Standard error .003: four of them.
     torch.testing.assert_close(drawn, torch.tensor([0.1, 0.8, 0.1]), atol=0.012, rtol=0)
+
+
+def test_sampled_actions_have_the_softmax_probabilities() -> None:
+    specification = EnvironmentSpecification(("a",), 2, 2, Discrete(4), masks_actions=True)
+    setting = Setting(specification, (0,), 200_000, 1, torch.device("cpu"))
+    network = MultilayerPerceptron("actor", 2, (), 4)
+    stack = ParameterStack(network.layout, 1, torch.device("cpu"))
+    with torch.no_grad():
+        stack.parameters["actor.0.bias"].copy_(torch.tensor([0.0, 1.0, 5.0, -1.0]))
+    actor = CategoricalActor(setting, stack, Sharing("shared", 1, torch.device("cpu")), network)
+    rows = 200_000
+    no, available = torch.zeros(rows, 1, dtype=torch.bool), torch.tensor([True, True, False, True])
+    shown = Step(
+        torch.zeros(rows, 1, 2),
+        torch.zeros(rows, 2),
+        available.expand(rows, 1, 4),
+        ~no,
+        no,
+        torch.zeros(rows, 1),
+        no,
+        no,
+        no[:, 0],
+        False,
+        torch.zeros(rows, 1, 2),
+        torch.zeros(rows, 2),
+        available.expand(rows, 1, 4),
+    )
+    uniforms = torch.rand(rows, 1, actor.uniforms("sampled"), generator=torch.Generator().manual_seed(1))
+    action, _ = actor.act(shown, None, actor.noise(uniforms), "sampled")
+    expected = torch.softmax(torch.tensor([0.0, 1.0, -torch.inf, -1.0]), 0)
+    frequency = torch.bincount(action.flatten(), minlength=4) / rows
+    # Standard error at most .0011: four of them.
+    torch.testing.assert_close(frequency, expected, atol=0.0045, rtol=0)

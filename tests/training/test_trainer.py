@@ -137,7 +137,7 @@ def test_a_members_stream_depends_on_its_seed_alone(tmp_path: Path, make_cells: 
     assert torch.equal(together.view.observation[4:8], alone.view.observation)
     together.advance()
     alone.advance()
-    assert torch.equal(together.uniforms[:, 4:8], alone.uniforms)
+    assert torch.equal(together.noise[:, 4:8], alone.noise)
     finish(together)
     finish(alone)
     torch.testing.assert_close(together.last[1], alone.last[0], atol=1e-4, rtol=1e-3)
