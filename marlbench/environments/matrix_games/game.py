@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, FiniteFloat, model_validator
@@ -50,25 +50,18 @@ class MatrixGameParameters(contract.Parameters):
         "own action first; without them, each episode draws its own, uniformly from [0, 1]",
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _usual_values(cls, values: Any) -> Any:
+    @model_validator(mode="after")
+    def _usual_values(self) -> MatrixGameParameters:
         """Fill what is left out with what is usual for the game, so that the resolved parameters show it."""
-        if not isinstance(values, dict):
-            return values
-        name = values.get("game", cls.model_fields["game"].default)
-        if not isinstance(name, str) or name not in GAMES:
-            return values
-        game, filled = GAMES[name], dict(values)
+        game = GAMES[self.game]
         usual: dict[str, object] = {"rounds": game.rounds, "memory": int(game.memory)}
-        if name == "penalty" and values.get("payoffs") is None:
+        if self.game == "penalty" and self.payoffs is None:
             usual["penalty"] = PENALTY
-        if values.get("co_player") == "constant":
+        if self.co_player == "constant":
             usual["co_player_action"] = 0
-        for key, value in usual.items():
-            if filled.get(key) is None:
-                filled[key] = value
-        return filled
+        # The model is frozen for everybody else.
+        self.__dict__.update({name: value for name, value in usual.items() if getattr(self, name) is None})
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> MatrixGameParameters:
