@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from marlbench.cli import words
 from marlbench.engines.jobs import CellFailure, Observer, Phase, Tracked
@@ -78,19 +78,27 @@ def last_score(tracked: Tracked) -> str:
     return f"{last.get('metric')} {words.number(value)}" if isinstance(value, int | float) else ""
 
 
-class Watcher:
-    """What both forms tell in the same words."""
+class Companion(Protocol):
+    """What accompanies the jobs (`marlbench.cli.projector.Projector`)."""
 
-    def __init__(self, account: Account, starting: Callable[[], None]) -> None:
+    def start(self) -> None: ...
+
+    def news(self) -> list[str]: ...
+
+
+class Watcher:
+    """What both forms tell in the same words. The companion starts with the first job."""
+
+    def __init__(self, account: Account, companion: Companion) -> None:
         self.account = account
-        self._starting = starting
+        self._companion = companion
 
     def print(self, text: str, style: str = "") -> None:
         """One line for the user."""
         raise NotImplementedError
 
     def started(self, tracked: Tracked) -> None:
-        self._starting()
+        self._companion.start()
 
     def done(self, tracked: Tracked) -> None:
         return
@@ -114,6 +122,10 @@ class Watcher:
     def deferred(self, tracked: Tracked) -> None:
         self.print(f"{self.account.names(tracked)}: another run has it; waiting for its result")
 
+    def tick(self, all_jobs: Sequence[Tracked], no_free_slot: bool) -> None:
+        for line in self._companion.news():
+            self.print(f"note: {line}", "yellow")
+
     def stopping(self, running: int, kill: bool) -> None:
         if kill:
             self.print(f"killing {words.plural(running, 'job')}", "yellow")
@@ -128,8 +140,8 @@ class Watcher:
 class PlainWatcher(Watcher):
     """Lines on stderr, with the time of day: the start and end of each job, and progress now and then."""
 
-    def __init__(self, account: Account, starting: Callable[[], None], every: float = LINE_SECONDS) -> None:
-        super().__init__(account, starting)
+    def __init__(self, account: Account, companion: Companion, every: float = LINE_SECONDS) -> None:
+        super().__init__(account, companion)
         self._every = every
         self._last = time.monotonic()
         self._blocked = False
@@ -159,6 +171,7 @@ class PlainWatcher(Watcher):
             self.print(f"{self.account.names(tracked)} is done after {took}{f', {score}' if score else ''}")
 
     def tick(self, all_jobs: Sequence[Tracked], no_free_slot: bool) -> None:
+        super().tick(all_jobs, no_free_slot)
         if no_free_slot and not self._blocked:
             self.print("another run has every GPU; waiting for one to come free")
         self._blocked = no_free_slot
@@ -183,9 +196,7 @@ class PlainWatcher(Watcher):
 class TerminalWatcher(Watcher):
     """A bar over all steps with the active jobs below it, redrawn in place on stderr."""
 
-    def __init__(
-        self, account: Account, starting: Callable[[], None], console: Console | None = None
-    ) -> None:
+    def __init__(self, account: Account, companion: Companion, console: Console | None = None) -> None:
         from rich.console import Console
         from rich.live import Live
         from rich.progress import (
@@ -197,7 +208,7 @@ class TerminalWatcher(Watcher):
             TimeRemainingColumn,
         )
 
-        super().__init__(account, starting)
+        super().__init__(account, companion)
         self._console = console or Console(stderr=True, highlight=False)
         self._progress: Progress = Progress(
             BarColumn(bar_width=None),
@@ -229,6 +240,7 @@ class TerminalWatcher(Watcher):
         self._console.print(text, style=style or None, markup=False, soft_wrap=True)
 
     def tick(self, all_jobs: Sequence[Tracked], no_free_slot: bool) -> None:
+        super().tick(all_jobs, no_free_slot)
         self._jobs = all_jobs
         self._blocked = no_free_slot
         cells = f"{self.account.cells_done(all_jobs)}/{self.account.total_cells} cells"
@@ -263,11 +275,11 @@ class TerminalWatcher(Watcher):
         return Group(self._progress, table, Text(rest, style="dim"))
 
 
-def watcher(account: Account, starting: Callable[[], None]) -> PlainWatcher | TerminalWatcher:
-    """The form that suits stderr. `starting` is called before the first job and each further one starts."""
+def watcher(account: Account, companion: Companion) -> PlainWatcher | TerminalWatcher:
+    """The form that suits stderr."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False)
     if console.is_terminal and not console.is_dumb_terminal and sys.stderr.isatty():
-        return TerminalWatcher(account, starting, console)
-    return PlainWatcher(account, starting)
+        return TerminalWatcher(account, companion, console)
+    return PlainWatcher(account, companion)

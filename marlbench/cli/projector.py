@@ -10,13 +10,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import psutil
-
 from marlbench.engines.devices import VISIBLE
 from marlbench.engines.slots import THREAD_VARIABLES
 
 PATIENCE_SECONDS = 60.0
-_NICENESS = 10
+_PREFIX = "sync: "
 
 
 class Projector:
@@ -31,6 +29,7 @@ class Projector:
         )
         self._process: subprocess.Popen[bytes] | None = None
         self._trouble = ""
+        self._read = 0
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - read after the process has ended
 
     def start(self) -> None:
@@ -50,9 +49,6 @@ class Projector:
         except OSError as error:
             self._trouble = f"it could not be started: {error}"
             return
-        # Jobs come first.
-        with contextlib.suppress(psutil.Error, OSError):
-            psutil.Process(self._process.pid).nice(_NICENESS)
 
     def finish(self, patience: float = PATIENCE_SECONDS) -> str:
         """Let it make its last pass; returns what went wrong in one line, '' where nothing did."""
@@ -81,10 +77,18 @@ class Projector:
             process.kill()
             process.wait()
 
+    def news(self) -> list[str]:
+        """What it had to tell the user since this was last asked."""
+        self._said.seek(self._read)
+        whole, newline, _ = self._said.read().rpartition(b"\n")
+        self._read += len(whole) + len(newline)
+        # Libraries may print what they like; only its own lines are for the user.
+        lines = whole.decode(errors="replace").splitlines()
+        return [line.removeprefix(_PREFIX).strip() for line in lines if line.startswith(_PREFIX)]
+
     def _last_line(self) -> str:
         self._said.seek(0)
         lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines()]
-        told = [line.removeprefix("error: ") for line in lines if line]
-        # `error:` stands before the message; what follows it is the hint.
-        first = next((line for line in lines if line.startswith("error: ")), "")
-        return first.removeprefix("error: ") or (told[-1] if told else "")
+        # After an error comes its hint.
+        told = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line]
+        return told[-1].removeprefix("error: ").removeprefix(_PREFIX) if told else ""

@@ -31,6 +31,7 @@ from marlbench.errors import CELLS_FAILED
 if TYPE_CHECKING:
     from marlbench.catalog.matrix import Matrix
     from marlbench.cli.plan import Plan
+    from marlbench.cli.projector import Projector
     from marlbench.engines.jobs import Report
     from marlbench.store.states import CellState, Job
     from marlbench.store.store import Store
@@ -122,11 +123,19 @@ def command(
 def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
     """Run what is missing and tell how it ended; returns the exit code."""
     from marlbench.cli.console import print_json, talk
+    from marlbench.cli.projector import Projector
     from marlbench.engines.jobs import Report
 
+    projector = Projector(store.root)
     report = Report()
-    if plan.jobs:
-        report = _run_jobs(plan, store)
+    try:
+        if plan.jobs:
+            report = _run_jobs(plan, store, projector)
+        else:
+            # What an earlier run could not send any more.
+            projector.start()
+    finally:
+        _finish(projector, store.root)
     states = store.states(cell.id for cell in plan.matrix.cells)
     outcome = _count(plan, states, report)
     if as_json:
@@ -141,10 +150,8 @@ def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
     return CELLS_FAILED if report.failures else 0
 
 
-def _run_jobs(plan: Plan, store: Store) -> Report:
-    from marlbench.cli.console import talk
+def _run_jobs(plan: Plan, store: Store, projector: Projector) -> Report:
     from marlbench.cli.progress import Account, watcher
-    from marlbench.cli.projector import Projector
     from marlbench.engines.local import LocalEngine
     from marlbench.engines.scheduler import Scheduler
     from marlbench.engines.slots import make_slots
@@ -155,10 +162,9 @@ def _run_jobs(plan: Plan, store: Store) -> Report:
     record(store.root, plan.matrix.id, cells)
     jobs = _claim(plan, store)
     done = frozenset(cell for cell, state in plan.states.items() if state.state is State.DONE)
-    projector = Projector(store.root)
     engine = LocalEngine()
     try:
-        with watcher(Account(cells, done), projector.start) as observer:
+        with watcher(Account(cells, done), projector) as observer:
             scheduler = Scheduler(
                 store,
                 engine,
@@ -173,16 +179,20 @@ def _run_jobs(plan: Plan, store: Store) -> Report:
                 disk=plan.machine.disk,
             )
             with _signals_to(scheduler.stop):
-                report = scheduler.run(jobs, cells)
+                return scheduler.run(jobs, cells)
     finally:
         engine.close()
-        trouble = projector.finish()
-        if trouble:
-            talk().print(
-                f"note: MLflow is not up to date: {trouble}. {_again('sync', store.root)} catches up.",
-                markup=False,
-            )
-    return report
+
+
+def _finish(projector: Projector, root: Path) -> None:
+    from marlbench.cli.console import talk
+
+    trouble = projector.finish()
+    for line in projector.news():
+        talk().print(f"note: {line}", markup=False)
+    if trouble:
+        catches_up = f"{_again('sync', root)} catches up"
+        talk().print(f"note: MLflow is not up to date: {trouble.rstrip('.')}; {catches_up}.", markup=False)
 
 
 def job_command(root: Path, job_id: str, device: str) -> list[str]:
