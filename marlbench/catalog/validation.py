@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from marlbench import plugins
+from marlbench.catalog.document import Document, Location
 from marlbench.catalog.matrix import Matrix, resolve
 from marlbench.catalog.resolution import CellGroup
 from marlbench.catalog.suite import load_suite
 from marlbench.catalog.types import FULL
-from marlbench.errors import ConfigurationError, MarlbenchError, did_you_mean
+from marlbench.errors import MarlbenchError, did_you_mean
 
 # What the evaluation measures of any task, see `training.episodes`.
 COMMON_METRICS = ("return_mean", "return_sum", "episode_length")
@@ -47,19 +50,8 @@ def _build(matrix: Matrix) -> None:
     by_task: dict[str, list[CellGroup]] = {}
     for group in matrix.groups:
         by_task.setdefault(group.cell.task, []).append(group)
-    for task, groups in by_task.items():
-        document = groups[0].suite.document
-        try:
-            _build_task(groups)
-        except MarlbenchError as error:
-            raise ConfigurationError(
-                f"{document.where(('tasks', task))}: tasks.{task}: {error}", error.hint
-            ) from error
-        except Exception as error:
-            raise ConfigurationError(
-                f"{document.where(('tasks', task))}: tasks.{task}: cannot be built: "
-                f"{type(error).__name__}: {error}."
-            ) from error
+    for groups in by_task.values():
+        _build_task(groups)
 
 
 def _build_task(groups: list[CellGroup]) -> None:
@@ -67,19 +59,35 @@ def _build_task(groups: list[CellGroup]) -> None:
 
     from marlbench.algorithms.base import Setting
 
-    cell = groups[0].cell
-    plugged = plugins.load("environments", cell.environment.partition(":")[0])
+    document, cell = groups[0].suite.document, groups[0].cell
+    place: Location = ("tasks", cell.task)
     device = torch.device("cpu")
-    environment = plugged(plugged.Parameters(**cell.parameters), 1, device)
+    with _told(document, (*place, "environment")):
+        plugged = plugins.load("environments", cell.environment.partition(":")[0])
+        environment = plugged(plugged.Parameters(**cell.parameters), 1, device)
     try:
         specification = environment.specification
         metric = cell.score["metric"]
         known = (*COMMON_METRICS, *specification.metrics)
         if cell.protocol["kind"] == "episodic" and metric not in known:
-            raise ConfigurationError(f"the task has no metric '{metric}'.", did_you_mean(metric, known))
+            problem = f"the task has no metric '{metric}'."
+            raise document.error((*place, "score", "metric"), problem, did_you_mean(metric, known))
         for group in groups:
-            method = plugins.load("algorithms", group.cell.algorithm)
-            setting = Setting(specification, (group.cell.seed,), 1, group.cell.steps, device)
-            method(setting, method.Hyperparameters(**group.cell.hyperparameters)).close()
+            with _told(document, ("algorithms", group.cell.label), f"on the task '{cell.task}': "):
+                method = plugins.load("algorithms", group.cell.algorithm)
+                setting = Setting(specification, (group.cell.seed,), 1, group.cell.steps, device)
+                method(setting, method.Hyperparameters(**group.cell.hyperparameters)).close()
     finally:
         environment.close()
+
+
+@contextmanager
+def _told(document: Document, location: Location, where: str = "") -> Iterator[None]:
+    """Errors of plug-ins with the place in the suite file that caused them."""
+    try:
+        yield
+    except MarlbenchError as error:
+        raise document.error(location, f"{where}{error}", error.hint) from error
+    except Exception as error:
+        problem = f"{where}cannot be built: {type(error).__name__}: {error}."
+        raise document.error(location, problem) from error
