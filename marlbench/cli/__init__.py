@@ -6,6 +6,7 @@ A verb is a module with a function `command`; it is imported when the verb is in
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ import typer
 from typer.core import TyperGroup
 
 from marlbench.errors import INTERNAL, MarlbenchError
+
+# What a full disk or a machine without resources says; no bug of ours.
+_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print_error(error)
         sys.exit(error.exit_code)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _SYSTEM:
+            print_error(
+                MarlbenchError(f"the system refused: {error}.", "Make room, and give the command again.")
+            )
+            sys.exit(INTERNAL)
         import traceback
 
         traceback.print_exc()

@@ -33,3 +33,4 @@ def print_json(document: dict[str, Any]) -> None:
     """One JSON object on stdout. It has a `schema` field; NaN and infinities are refused."""
     json.dump(document, sys.stdout, indent=2, allow_nan=False, ensure_ascii=False)
     sys.stdout.write("\n")
+    sys.stdout.flush()
