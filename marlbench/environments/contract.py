@@ -113,7 +113,7 @@ class BatchedEnvironment(ABC):
     Class attributes:
         backend: which implementation this is; results of different backends are never pooled.
         resume: `exact` when `state_dict` restores the rows bit for bit; `episode` when a restored row starts
-            a fresh episode instead.
+            a fresh episode instead. An instance may differ from its class: it is the instance that counts.
         deterministic: whether the same keys and actions give the same episode.
         Parameters: the task's parameters as a model with defaults.
         argument: the field of `Parameters` that takes the text after the colon in a suite's
@@ -122,7 +122,7 @@ class BatchedEnvironment(ABC):
     """
 
     backend: ClassVar[str] = "builtin"
-    resume: ClassVar[Literal["exact", "episode"]] = "exact"
+    resume: Literal["exact", "episode"] = "exact"
     deterministic: ClassVar[bool] = True
     argument: ClassVar[str | None] = None
     maximum_rows: ClassVar[int | None] = None

@@ -1,0 +1,330 @@
+"""Rows of a PettingZoo ParallelEnv, played one after the other into shared arrays.
+
+This module runs inside worker processes: it imports numpy, and PettingZoo with the package that is played,
+but never torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlbench.adapters.arrays import Arrays, Field, Layout
+from marlbench.adapters.parallel_cycle import shortcut
+from marlbench.adapters.spaces import Description, describe
+from marlbench.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How rows are played.
+
+    Attributes:
+        package: dotted name of the module that has `parallel_env`.
+        kwargs: arguments of `parallel_env`.
+        environment_state: whether the state is the package's own instead of the observations side by side.
+        fixed_agents: whether every agent must act from the first step of an episode to its last.
+        action_masks: whether actions are masked; None finds out at the first reset.
+        episode_limit: steps after which an episode is truncated, if it is still going on.
+        keeps_actions: whether the actions of the present episode are kept, so that it can be played again.
+    """
+
+    package: str
+    kwargs: dict[str, Any]
+    environment_state: bool = False
+    fixed_agents: bool = True
+    action_masks: bool | None = None
+    episode_limit: int | None = None
+    keeps_actions: bool = False
+
+
+class RowFailure(Exception):
+    """What the package raised while it played a row."""
+
+    def __init__(self, row: int, seed: int, steps: int, cause: str) -> None:
+        super().__init__(row, seed, steps, cause)
+        self.row, self.seed, self.steps, self.cause = row, seed, steps, cause
+
+
+def layout(description: Description, rows: int) -> Layout:
+    """The arrays that rows read from and write to, for all rows of the environment."""
+    agents = len(description.agents)
+    seen: Field = ((rows, agents, description.features), np.float32)
+    state: Field = ((rows, description.state_size), np.float32)
+    available: Field = ((rows, agents, description.actions), np.bool_)
+    flag: Field = ((rows, agents), np.bool_)
+    action: Field = ((rows, agents), np.int64)
+    if description.action_size:
+        action = ((rows, agents, description.action_size), np.float32)
+    fields: Layout = {
+        "action": action,
+        "seed": ((rows,), np.int64),
+        "upcoming": ((rows,), np.int64),
+        "observation": seen,
+        "final_observation": seen,
+        "available_actions": available,
+        "final_available_actions": available,
+        "acting": flag,
+        "reward": ((rows, agents), np.float32),
+        "terminated": flag,
+        "truncated": flag,
+        "ended": ((rows,), np.bool_),
+    }
+    if description.state_size:
+        fields.update(state=state, final_state=state)
+    return fields
+
+
+class ParallelRows:
+    """Some rows of the environment: each has a ParallelEnv of its own.
+
+    Raises ConfigurationError where the package cannot be used; RowFailure where it raises while it plays.
+    """
+
+    def __init__(self, rules: Rules, rows: range) -> None:
+        self.rows = rows
+        environments = [_make(rules) for _ in rows]
+        self.description = describe(
+            environments[0], rules.package, rules.environment_state, rules.action_masks
+        )
+        self._players = [_Row(environment, rules, self.description) for environment in environments]
+
+    def attach(self, arrays: Arrays) -> None:
+        """Give the rows their arrays, which are those of all rows of the environment."""
+        for row, player in zip(self.rows, self._players, strict=True):
+            player.attach({name: array[row] for name, array in arrays.items()}, arrays, row)
+
+    def reset(self) -> None:
+        """Begin the episode of `seed` in every row."""
+        self._each(lambda player: player.begin(player.given_seed("seed")))
+
+    def step(self) -> None:
+        """Take `action` in every row; a row whose episode is over begins the episode of `upcoming`."""
+        for row, player in zip(self.rows, self._players, strict=True):
+            try:
+                player.step()
+            except ConfigurationError:
+                raise
+            except Exception as error:
+                raise _failure(row, player, error) from error
+
+    def save(self) -> list[NDArray[Any]]:
+        """Per row, the actions of its present episode: [step, agent] or [step, agent, dim]."""
+        return [player.history() for player in self._players]
+
+    def restore(self, histories: Sequence[NDArray[Any]]) -> None:
+        """Begin the episode of `seed` in every row and play these actions."""
+        given = iter(histories)
+        self._each(lambda player: player.replay(next(given)))
+
+    def close(self) -> None:
+        for player in self._players:
+            player.environment.close()
+
+    def _each(self, act: Callable[[_Row], None]) -> None:
+        for row, player in zip(self.rows, self._players, strict=True):
+            try:
+                act(player)
+            except ConfigurationError:
+                raise
+            except Exception as error:
+                raise _failure(row, player, error) from error
+
+
+def _failure(row: int, player: _Row, error: Exception) -> RowFailure:
+    return RowFailure(row, player.seed, player.steps, f"{type(error).__name__}: {error}")
+
+
+def _make(rules: Rules) -> Any:
+    try:
+        module = importlib.import_module(rules.package)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the package '{rules.package}' does not import: {error}",
+            hint="Install it; mpe2 comes with `pip install 'marlbench[mpe]'`.",
+        ) from error
+    factory = getattr(module, "parallel_env", None)
+    if factory is None:
+        raise ConfigurationError(
+            f"'{rules.package}' has no parallel_env.",
+            hint="Name the module of a PettingZoo task with a parallel version; environments that only take "
+            "turns (AEC) are not supported.",
+        )
+    try:
+        return factory(**rules.kwargs)
+    except Exception as error:
+        given = ", ".join(f"{name}={value!r}" for name, value in rules.kwargs.items())
+        raise ConfigurationError(
+            f"{rules.package}.parallel_env({given}) failed: {type(error).__name__}: {error}",
+            hint="`kwargs` of the task are the arguments of parallel_env.",
+        ) from error
+
+
+class _Row:
+    """One ParallelEnv and the slices of the arrays that belong to it."""
+
+    def __init__(self, environment: Any, rules: Rules, description: Description) -> None:
+        self.environment, self.rules, self.description = environment, rules, description
+        self.seed = 0
+        self.steps = 0
+        self._agents = description.agents
+        self._live = [True] * len(self._agents)
+        self._actions: list[bytes] = []
+        self._step = shortcut(environment) or environment.step
+
+    def attach(self, arrays: Arrays, whole: Arrays, row: int) -> None:
+        self._arrays, self._whole, self._row = arrays, whole, row
+        seen, available = arrays["observation"], arrays["available_actions"]
+        self._views = [seen[agent, :size] for agent, size in enumerate(self.description.observation_sizes)]
+        self._masks = [available[agent] for agent in range(len(self._agents))]
+        if self.description.types_are_told:
+            for agent, kind in enumerate(self.description.types):
+                for name in ("observation", "final_observation"):
+                    arrays[name][agent, self.description.longest + kind] = 1
+        for agent in range(len(self._agents)):
+            self._allow_all(agent)
+
+    def given_seed(self, name: str) -> int:
+        return int(self._whole[name][self._row])
+
+    def begin(self, seed: int) -> None:
+        """Reset, and show the first observations."""
+        self.seed, self.steps = seed, 0
+        self._actions.clear()
+        observations, infos = self.environment.reset(seed=seed)
+        present = self.environment.agents
+        if not present:
+            raise RuntimeError("no agent is there after reset")
+        self._live = [agent in present for agent in self._agents]
+        if not all(self._live):
+            self._refuse_absence("is missing after reset")
+            self._arrays["observation"][:, : self.description.longest] = 0
+        self._arrays["acting"][:] = self._live
+        self._show(observations, infos)
+
+    def step(self) -> None:
+        arrays, live = self._arrays, self._live
+        if self.rules.keeps_actions:
+            self._actions.append(arrays["action"].tobytes())
+        observations, rewards, terminations, truncations, infos = self._step(self._chosen())
+        self.steps += 1
+        present = self.environment.agents
+        late = self.rules.episode_limit is not None and self.steps >= self.rules.episode_limit
+        over = late or not present
+        reward, terminated, truncated = [], [], []
+        for agent, name in enumerate(self._agents):
+            gone = live[agent] and bool(terminations[name])
+            # An agent that is cut, or alone with an episode that stops without a word, is truncated.
+            cut = live[agent] and not gone and (over or bool(truncations[name]))
+            reward.append(rewards[name] if live[agent] else 0.0)
+            terminated.append(gone)
+            truncated.append(cut)
+        arrays["reward"][:], arrays["terminated"][:], arrays["truncated"][:] = reward, terminated, truncated
+        self._show(observations, infos)
+        over = over or all(
+            not was or gone or cut for was, gone, cut in zip(live, terminated, truncated, strict=True)
+        )
+        self._whole["ended"][self._row] = over
+        if over:
+            self._finish()
+        elif not self.rules.fixed_agents:
+            self._leave(terminated, truncated, present)
+        elif True in terminated or True in truncated:
+            self._refuse_absence(f"left at step {self.steps}")
+
+    def _chosen(self) -> dict[str, Any]:
+        """The actions of the agents that act, as the package wants them."""
+        action = self._arrays["action"]
+        if self.description.action_size:
+            return {
+                name: action[agent].copy() for agent, name in enumerate(self._agents) if self._live[agent]
+            }
+        chosen = {}
+        for agent, index in enumerate(action.tolist()):
+            if self._live[agent]:
+                if not 0 <= index < self.description.action_counts[agent]:
+                    raise ValueError(f"action {index} of {self._agents[agent]} does not exist")
+                chosen[self._agents[agent]] = index + self.description.action_starts[agent]
+        return chosen
+
+    def _show(self, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
+        for agent, name in enumerate(self._agents):
+            if not self._live[agent] or name not in observations:
+                continue
+            observation = observations[name]
+            mask = None
+            if isinstance(observation, dict):
+                mask, observation = observation["action_mask"], observation["observation"]
+            self._views[agent][:] = observation if self.description.flat[agent] else np.ravel(observation)
+            if mask is None:
+                mask = infos.get(name, {}).get("action_mask")
+            if mask is not None:
+                self._mask(agent, mask)
+            elif self.description.masks:
+                self._allow_all(agent)
+        if self.description.state_size:
+            self._arrays["state"][:] = np.ravel(self.environment.state())
+
+    def _mask(self, agent: int, mask: Any) -> None:
+        if not self.description.masks:
+            raise ConfigurationError(
+                f"{self.rules.package} masks an action of {self._agents[agent]} at step {self.steps}, but did not "
+                f"at its first reset.",
+                hint="Set `action_masks: true` in the task's parameters.",
+            )
+        allowed = np.ravel(mask).astype(bool)
+        if not allowed.any():
+            raise ValueError(f"the action mask of {self._agents[agent]} allows nothing")
+        self._masks[agent][: allowed.size] = allowed
+
+    def _finish(self) -> None:
+        """Keep the last observations and begin the next episode."""
+        arrays = self._arrays
+        arrays["final_observation"][:] = arrays["observation"]
+        arrays["final_available_actions"][:] = arrays["available_actions"]
+        if self.description.state_size:
+            arrays["final_state"][:] = arrays["state"]
+        if not self.rules.fixed_agents:
+            for agent in range(len(self._agents)):
+                self._allow_all(agent)
+        self.begin(self.given_seed("upcoming"))
+
+    def _leave(self, terminated: list[bool], truncated: list[bool], present: Sequence[str]) -> None:
+        """Agents that are done do not act any more; they have their first action only."""
+        for agent, name in enumerate(self._agents):
+            if name in present and not self._live[agent]:
+                raise RuntimeError(f"{name} came back within an episode")
+            if self._live[agent] and (terminated[agent] or truncated[agent] or name not in present):
+                self._live[agent] = False
+                self._masks[agent][:] = False
+                self._masks[agent][0] = True
+        self._arrays["acting"][:] = self._live
+
+    def _allow_all(self, agent: int) -> None:
+        count = self.description.action_counts[agent] if self.description.action_counts else 1
+        self._masks[agent][:count] = True
+        self._masks[agent][count:] = False
+
+    def _refuse_absence(self, what: str) -> None:
+        if self.rules.fixed_agents:
+            raise ConfigurationError(
+                f"an agent of {self.rules.package} {what}, while others act (seed {self.seed}).",
+                hint="Set `fixed_agents: false` in the task's parameters.",
+            )
+
+    def history(self) -> NDArray[Any]:
+        action = self._arrays["action"]
+        return np.frombuffer(b"".join(self._actions), dtype=action.dtype).reshape(-1, *action.shape)
+
+    def replay(self, actions: NDArray[Any]) -> None:
+        self.begin(self.given_seed("seed"))
+        for action in actions:
+            self._arrays["action"][:] = action
+            self.step()
+            if self._whole["ended"][self._row]:
+                raise RuntimeError("the episode ended before the step it had reached when it was saved")
