@@ -2,21 +2,21 @@
 
 The estimator and its interval follow Agarwal et al. 2021 ("Deep Reinforcement Learning at the Edge of the
 Statistical Precipice", NeurIPS, arXiv 2108.13264) and agree with their library where every task has the same
-number of runs. Where the counts differ, every task weighs the same and every run 1 / (tasks x runs of its task).
+number of runs. Where the counts differ, every task weighs the same: each run 1 / (tasks x runs of its task).
 
 Scores come as float [run, task]. A task with fewer runs than the longest has NaN in the places that are left
-over: NaN says that there is no run, never that a run has no value, and its place in the column does not matter.
+over: NaN says that there is no run, never that a run has no value; its place in the column does not matter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RESAMPLES = 10_000
+RESAMPLES = 5_000
 CONFIDENCE = 0.95
 SEED = 0
 
@@ -43,12 +43,20 @@ class Estimate:
         return Estimate(point, ends[0], ends[1])
 
 
+def table(columns: Sequence[Sequence[float]]) -> Floats:
+    """The scores of each task as one table: float [run, task], NaN where a task has fewer runs."""
+    scores = np.full((max(map(len, columns), default=0), len(columns)), np.nan)
+    for task, column in enumerate(columns):
+        scores[: len(column), task] = column
+    return scores
+
+
 def interquartile_mean(scores: ArrayLike) -> float:
     """The mean of the middle half of all runs of all tasks, every task weighing the same.
 
     With N runs in all, the mass of floor(N / 4) runs is cut from either end of the weighted distribution. For
-    equal counts that is the mean without the floor(N / 4) lowest and highest runs; for unequal ones the runs at
-    the cut count in part, so the result is continuous in every score.
+    equal counts that is the mean without the floor(N / 4) lowest and highest runs; for unequal ones the runs
+    at the cut count in part, so the result is continuous in every score.
 
     Args:
         scores: float [run, task], NaN where a task has fewer runs.
@@ -166,21 +174,26 @@ def _checked(scores: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _middle(mass: Floats, cut: int, total: int) -> Floats:
-    """The weight of each run, [..., N] in ascending order, once `cut` is taken from either end of the mass."""
+    """The weight of each run, [..., N] in ascending order, with `cut` taken from either end of the mass."""
     kept = np.clip(np.cumsum(mass, axis=-1), cut, total - cut)
-    return np.diff(kept, axis=-1, prepend=cut) / (total - 2 * cut)
+    weights = np.empty_like(kept)
+    weights[..., 0] = kept[..., 0] - cut
+    np.subtract(kept[..., 1:], kept[..., :-1], out=weights[..., 1:])
+    weights /= total - 2 * cut
+    return weights
 
 
 def _draw(counts: NDArray[np.int64], rank: NDArray[np.int64], resamples: int, seed: int) -> Iterator[Floats]:
     """How often each run is drawn, [resample, N] by rank, in blocks of resamples; strata lie side by side."""
     generator = np.random.default_rng(seed)
     total = int(counts.sum())
-    of_run = np.repeat(counts, counts)
-    first = np.repeat(np.cumsum(counts) - counts, counts)
+    of_run = np.repeat(counts, counts).astype(np.float32)
+    first = np.repeat(np.cumsum(counts) - counts, counts).astype(np.int32)
     block = max(1, _BLOCK // total)
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        drawn = rank[first + (generator.random((size, total)) * of_run).astype(np.int64)]
+        uniform = generator.random((size, total), dtype=np.float32)
+        drawn = rank[first + (uniform * of_run).astype(np.int32)]
         drawn += np.arange(size)[:, None] * total
         yield np.bincount(drawn.ravel(), minlength=size * total).reshape(size, total).astype(np.float64)
 

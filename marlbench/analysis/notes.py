@@ -1,0 +1,149 @@
+"""What a reader of a comparison has to know besides its numbers, one sentence each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from marlbench.analysis.comparison import Row
+    from marlbench.analysis.runs import Run
+    from marlbench.catalog.matrix import CellGroup
+    from marlbench.store.store import Store
+
+# Values named one by one before a note only counts them.
+_NAMED = 6
+# Packages whose versions a note gives one by one; others are only named.
+_MAIN_PACKAGES = ("marlbench", "torch", "python", "numpy")
+
+
+def common_protocol(groups: Sequence[CellGroup]) -> tuple[dict[str, Any], list[str]]:
+    """The fields of the protocol that are the same everywhere, and a note on those that are not."""
+    protocols = [group.cell.protocol for group in groups]
+    fields = [name for name, value in protocols[0].items() if all(p.get(name) == value for p in protocols)]
+    told = []
+    for name in protocols[0]:
+        if name not in fields:
+            tasks = {group.cell.task: group.cell.protocol.get(name) for group in groups}
+            told.append(f"the protocol's {name} differs: {_by_value(tasks)}")
+    return {name: protocols[0][name] for name in fields}, told
+
+
+def unequal_budgets(groups: Sequence[CellGroup]) -> list[str]:
+    """Tasks on which the algorithms were not given the same number of environment steps."""
+    told = []
+    for task in dict.fromkeys(group.cell.task for group in groups):
+        steps = {group.cell.label: f"{group.cell.steps:,}" for group in groups if group.cell.task == task}
+        if len(set(steps.values())) > 1:
+            told.append(f"steps differ on {task}: {_by_value(steps)}")
+    return told
+
+
+def runs_apart(groups: Sequence[CellGroup], runs: Mapping[str, Run]) -> list[str]:
+    """Runs that diverged, and runs whose metric is not a finite number."""
+    told = []
+    for group in groups:
+        found = [runs[cell.id] for cell in group.cells if cell.id in runs]
+        place = f"{group.cell.label} on {group.cell.task}"
+        if diverged := sum(run.diverged for run in found):
+            score = float(group.cell.protocol["diverged_score"])
+            told.append(f"{place}: {diverged} of {len(found)} runs diverged, counted with score {score:g}")
+        if without := sum(run.value is None for run in found):
+            metric = group.cell.score["metric"]
+            told.append(f"{place}: {without} of {len(found)} runs have no finite {metric}, not counted")
+    return told
+
+
+def left_out(rows: Sequence[Row]) -> list[str]:
+    """Tasks that the aggregates do without, and aggregates that are withheld."""
+    from marlbench.analysis.comparison import by_backend, common_tasks
+
+    told = []
+    backends = by_backend(rows)
+    for backend, here in backends.items():
+        where = f" ({backend})" if len(backends) > 1 else ""
+        common = common_tasks(here)
+        labels = {row.cell.label for row in here if row.n}
+        reasons = []
+        for task in dict.fromkeys(row.cell.task for row in here if row.n):
+            have = {row.cell.label for row in here if row.cell.task == task and row.n}
+            if task not in common:
+                reasons.append(f"{task} (no run of {_limited(sorted(labels - have))})")
+        if not reasons:
+            continue
+        told_reasons = _limited(reasons)
+        if common:
+            told.append(f"left out of the aggregate{where}, for every algorithm: {told_reasons}")
+        else:
+            told.append(f"no aggregate{where}, for no task has a run of every algorithm: {told_reasons}")
+    return told
+
+
+def mixed(runs: Iterable[Run]) -> list[str]:
+    """Circumstances that were not the same for all runs; they are not part of a cell's identity."""
+    runs = list(runs)
+    told = [f"mixed {key}: {_counted(found)}" for key, found in _differing(run.circumstances for run in runs)]
+    versions = dict(_differing(run.versions for run in runs))
+    named = [f"{name} {_counted(versions.pop(name))}" for name in _MAIN_PACKAGES if name in versions]
+    if versions:
+        named.append(_limited(sorted(versions)))
+    return [*told, f"mixed versions: {'; '.join(named)}"] if named else told
+
+
+def _differing(found: Iterable[Mapping[str, str]]) -> list[tuple[str, Counter[str]]]:
+    # Thousands of runs have a handful of different mappings.
+    distinct = Counter(tuple(mapping.items()) for mapping in found)
+    seen: dict[str, Counter[str]] = {}
+    for items, count in distinct.items():
+        for key, value in items:
+            seen.setdefault(key, Counter())[value] += count
+    return [(key, values) for key, values in seen.items() if len(values) > 1]
+
+
+def _counted(values: Counter[str]) -> str:
+    return _limited([f"{value} ({count})" for value, count in values.most_common()])
+
+
+def other_revisions(store: Store, groups: Sequence[CellGroup]) -> list[str]:
+    """Results in the store of the same task and algorithm under another revision: they are not counted.
+
+    Reads every cell.json of the store.
+    """
+    from marlbench.store.states import State
+
+    wanted = {(g.cell.suite, g.cell.task, g.cell.algorithm, g.cell.backend): g.cell for g in groups}
+    found = {}
+    for entry in store.cells():
+        cell = entry.cell
+        of_matrix = wanted.get((cell.suite, cell.task, cell.algorithm, cell.backend))
+        if of_matrix is None:
+            continue
+        revisions = (cell.task_revision, cell.algorithm_revision)
+        if revisions != (of_matrix.task_revision, of_matrix.algorithm_revision):
+            found[entry.id] = (cell, of_matrix)
+    states = store.states(found)
+    counts: Counter[str] = Counter()
+    for cell_id, (cell, now) in found.items():
+        if states[cell_id].state is State.DONE:
+            if cell.task_revision != now.task_revision:
+                counts[
+                    f"of revision {cell.task_revision} of the task {cell.task} (now {now.task_revision})"
+                ] += 1
+            else:
+                old, new = cell.algorithm_revision, now.algorithm_revision
+                counts[f"of revision {old} of the algorithm {cell.algorithm} (now {new})"] += 1
+    return [f"results not counted: {count} {what}" for what, count in counts.items()]
+
+
+def _by_value(found: Mapping[str, Any]) -> str:
+    """`value (name, name); value (name)`."""
+    names: dict[str, list[str]] = {}
+    for name, value in found.items():
+        names.setdefault(str(value), []).append(name)
+    return "; ".join(f"{value} ({_limited(of)})" for value, of in names.items())
+
+
+def _limited(words: Sequence[str]) -> str:
+    rest = len(words) - _NAMED
+    return ", ".join(words[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
