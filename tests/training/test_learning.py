@@ -6,15 +6,15 @@ miscoordinate (Claus and Boutilier 1998): they settle for the safe equilibrium o
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from marlbench.catalog.cell import Cell
 from marlbench.training.trainer import Trainer
+
+from .cells import make_cells
 
 SETTINGS = {
     "ippo": {"hidden": (16,), "rollout_length": 100, "learning_rate": 5e-3, "minibatches": 2},
@@ -50,11 +50,7 @@ DILEMMA = {"game": "prisoners_dilemma"}
     ],
 )
 def test_independent_learners_end_where_theory_says(
-    algorithm: str,
-    parameters: dict[str, Any],
-    expected: set[float],
-    tmp_path: Path,
-    make_cells: Callable[..., list[Cell]],
+    algorithm: str, parameters: dict[str, Any], expected: set[float], tmp_path: Path
 ) -> None:
     cells = make_cells(
         algorithm,
@@ -75,7 +71,7 @@ def test_independent_learners_end_where_theory_says(
     assert returns <= expected
 
 
-def test_stag_hunters_settle_on_an_equilibrium(tmp_path: Path, make_cells: Callable[..., list[Cell]]) -> None:
+def test_stag_hunters_settle_on_an_equilibrium(tmp_path: Path) -> None:
     """Stag and hare are both equilibria of self-play, 4 and 1 a round; a mixture of them is none."""
     cells = make_cells(
         "ippo",

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from marlbench.catalog.cell import Cell
 from marlbench.training.trainer import Record, Trainer
 
+from .cells import make_cells
+
 CPU = torch.device("cpu")
-Make = Callable[..., list[Cell]]
 SMALL_IPPO = {"rollout_length": 16, "hidden": (8,), "epochs": 2, "minibatches": 2}
 SMALL_IQL = {"hidden": (8,), "batch": 8, "learning_starts": 40, "update_interval": 8, "replay_steps": 200}
 
@@ -52,7 +51,7 @@ def results(trainer: Trainer) -> list[Any]:
 )
 @pytest.mark.parametrize("environment", ["simple_spread", "ragged", "turns"])
 def test_resumed_anywhere_it_ends_bit_for_bit_the_same(
-    algorithm: str, hyperparameters: dict[str, Any], environment: str, tmp_path: Path, make_cells: Make
+    algorithm: str, hyperparameters: dict[str, Any], environment: str, tmp_path: Path
 ) -> None:
     cells = make_cells(algorithm, environment, seeds=(3, 8), steps=500, hyperparameters=hyperparameters)
     whole = Trainer(cells, tmp_path / "whole", CPU)
@@ -87,9 +86,7 @@ def test_resumed_anywhere_it_ends_bit_for_bit_the_same(
     assert torch.equal(torn.last, whole.last)
 
 
-def test_evaluations_are_evenly_spaced_and_every_row_plays_one_episode(
-    tmp_path: Path, make_cells: Make
-) -> None:
+def test_evaluations_are_evenly_spaced_and_every_row_plays_one_episode(tmp_path: Path) -> None:
     cells = make_cells("random", "ragged", seeds=(0, 1), steps=400)
     trainer = Trainer(cells, tmp_path, CPU)
     records = finish(trainer)
@@ -108,7 +105,7 @@ def test_evaluations_are_evenly_spaced_and_every_row_plays_one_episode(
     assert len(set(drawn)) == len(drawn)
 
 
-def test_lengths_of_evaluated_episodes_are_not_biased_to_short_ones(tmp_path: Path, make_cells: Make) -> None:
+def test_lengths_of_evaluated_episodes_are_not_biased_to_short_ones(tmp_path: Path) -> None:
     protocol = {
         "kind": "episodic",
         "policy": "greedy",
@@ -122,7 +119,7 @@ def test_lengths_of_evaluated_episodes_are_not_biased_to_short_ones(tmp_path: Pa
     assert abs(absolute.values["length"] - 5.0) < 0.33
 
 
-def test_a_members_stream_depends_on_its_seed_alone(tmp_path: Path, make_cells: Make) -> None:
+def test_a_members_stream_depends_on_its_seed_alone(tmp_path: Path) -> None:
     together = Trainer(
         make_cells("ippo", "simple_spread", seeds=(4, 5, 6), steps=200, hyperparameters=SMALL_IPPO),
         tmp_path / "a",
@@ -143,7 +140,7 @@ def test_a_members_stream_depends_on_its_seed_alone(tmp_path: Path, make_cells: 
     torch.testing.assert_close(together.last[1], alone.last[0], atol=1e-4, rtol=1e-3)
 
 
-def test_a_diverged_member_is_a_result_and_the_others_go_on(tmp_path: Path, make_cells: Make) -> None:
+def test_a_diverged_member_is_a_result_and_the_others_go_on(tmp_path: Path) -> None:
     cells = make_cells("ippo", "ragged", seeds=(0, 1, 2), steps=400, hyperparameters=SMALL_IPPO)
     calm = Trainer(cells, tmp_path / "calm", CPU)
     finish(calm)
@@ -163,7 +160,7 @@ def test_a_diverged_member_is_a_result_and_the_others_go_on(tmp_path: Path, make
         assert trainer.outcome(member) == calm.outcome(member)
 
 
-def test_when_all_diverge_the_job_ends_early(tmp_path: Path, make_cells: Make) -> None:
+def test_when_all_diverge_the_job_ends_early(tmp_path: Path) -> None:
     cells = make_cells(
         "ippo", "simple_spread", steps=400, hyperparameters={**SMALL_IPPO, "learning_rate": 1e38}
     )
@@ -173,7 +170,7 @@ def test_when_all_diverge_the_job_ends_early(tmp_path: Path, make_cells: Make) -
     assert trainer.outcome(0)["steps"] < 400
 
 
-def test_the_absolute_metric_is_the_best_evaluated_policys(tmp_path: Path, make_cells: Make) -> None:
+def test_the_absolute_metric_is_the_best_evaluated_policys(tmp_path: Path) -> None:
     cells = make_cells("ippo", "simple_spread", steps=2_000, hyperparameters=SMALL_IPPO)
     trainer = Trainer(cells, tmp_path, CPU)
     seen: list[tuple[float, torch.Tensor]] = []
@@ -189,7 +186,7 @@ def test_the_absolute_metric_is_the_best_evaluated_policys(tmp_path: Path, make_
     assert torch.equal(trainer.last[0], seen[-1][1])
 
 
-def test_online_protocol_measures_the_training_itself(tmp_path: Path, make_cells: Make) -> None:
+def test_online_protocol_measures_the_training_itself(tmp_path: Path) -> None:
     protocol = {"kind": "online", "policy": "behaviour", "evaluations": 4, "window": 200, "warm_up": 0.5}
     cells = make_cells(
         "iql",
@@ -207,7 +204,7 @@ def test_online_protocol_measures_the_training_itself(tmp_path: Path, make_cells
     assert absolute.values["score"] == 0.5
 
 
-def test_continuing_protocol_averages_rewards_after_the_warm_up(tmp_path: Path, make_cells: Make) -> None:
+def test_continuing_protocol_averages_rewards_after_the_warm_up(tmp_path: Path) -> None:
     protocol = {
         "kind": "continuing",
         "policy": "sampled",
@@ -225,7 +222,7 @@ def test_continuing_protocol_averages_rewards_after_the_warm_up(tmp_path: Path, 
     assert len(absolute.episodes["reward_mean"]) == 6
 
 
-def test_skipped_steps_are_learnt_from_by_both_methods(tmp_path: Path, make_cells: Make) -> None:
+def test_skipped_steps_are_learnt_from_by_both_methods(tmp_path: Path) -> None:
     """Each of two agents earns 4 by choosing action 1 at its own decisions, paid one step late."""
     score = {"metric": "return_mean", "low": 0.0, "high": 4.0, "source": "tests"}
     for algorithm, hyperparameters in (
