@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.errors import PydanticUserError
 
 from marlbench import plugins
 from marlbench.catalog.document import Document, Location
@@ -63,7 +64,7 @@ def task_environment(
     layers = Layers(model, f"the environment '{name}'", plugin.target)
     fill(layers)
     if colon:
-        field = environment.argument
+        field = getattr(environment, "argument", None)
         if field is None:
             raise document.error(place, f"'{name}' takes nothing after the colon.", f"Write '{name}'.")
         if field in layers.values:
@@ -90,7 +91,14 @@ def _plugin(group: str, name: str, document: Document, location: Location) -> pl
 
 def _model(plugged: Any, name: str) -> type[BaseModel] | None:
     value = getattr(plugged, name, None)
-    return value if isinstance(value, type) and issubclass(value, BaseModel) else None
+    if not isinstance(value, type) or not issubclass(value, BaseModel):
+        return None
+    try:
+        # Annotations that cannot be resolved show here, not at the first value.
+        value.model_rebuild()
+    except (PydanticUserError, NameError):
+        return None
+    return value
 
 
 def _broken(plugin: plugins.Plugin, problem: str) -> ConfigurationError:

@@ -84,6 +84,11 @@ class Layers:
             place = f"{origin.where}: " if origin is not None else ""
             key = f"{dotted(location)}: " if location else ""
             raise ConfigurationError(f"{place}{self.what}: {key}{problem}", hint) from None
+        except Exception as error:
+            raise ConfigurationError(
+                f"{self.what} cannot check its settings: {type(error).__name__}: {error}.",
+                f"This is a bug in {self.declared}.",
+            ) from error
         values = model.model_dump(mode="json")
         default = Origin("default", self.declared)
         origins = {name: self.origins.get(name, default) for name in values}
@@ -122,6 +127,7 @@ def first_problem(error: ValidationError, model: type[BaseModel], values: Any) -
     if kind == "literal_error":
         hint = did_you_mean(str(given), re.findall("'([^']*)'", detail["ctx"]["expected"]))
     expected = detail["msg"].removeprefix("Input ").removeprefix("Value ")
+    expected = expected.replace("an object", "a mapping").replace("a valid dictionary", "a mapping")
     return location, f"{_short(given)} {expected[0].lower()}{expected[1:]}.", hint
 
 

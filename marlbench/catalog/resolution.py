@@ -236,7 +236,7 @@ class SuiteResolver:
 
     def _seed_places(
         self, label: str, entry: AlgorithmEntry
-    ) -> list[tuple[int | str | None, Level, Location]]:
+    ) -> list[tuple[int | str | list[int] | None, Level, Location]]:
         return [
             (self.preset.seeds, "preset", ("presets", self.selection.preset, "seeds")),
             (entry.seeds, "suite", ("algorithms", label, "seeds")),

@@ -81,10 +81,12 @@ def check(document: Document, found: Found) -> Suite:
     return suite
 
 
-def seeds_of(value: int | str, document: Document, location: Location) -> tuple[int, ...]:
-    """The seeds that a suite file gives as a count or as text."""
+def seeds_of(value: int | str | list[int], document: Document, location: Location) -> tuple[int, ...]:
+    """The seeds that a suite file gives as a count, as text or as a list."""
+    # A list of one seed must not be read as a count.
+    text = ",".join(f"{seed}-{seed}" for seed in value) if isinstance(value, list) else str(value)
     try:
-        return parse_seeds(str(value))
+        return parse_seeds(text)
     except UsageError as error:
         raise document.error(location, str(error).removeprefix("seeds: "), error.hint) from None
 

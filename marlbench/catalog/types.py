@@ -22,8 +22,8 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 Positive = Annotated[int, Field(ge=1)]
 Steps = Annotated[int, Field(ge=1, le=10**12)]
 Rows = Annotated[int, Field(ge=1, le=2**20)]
-# A count (5 = seeds 0 to 4) or text as `--seeds` takes it.
-SeedsText = Annotated[int | str, Field(union_mode="left_to_right")]
+# A count (5 = seeds 0 to 4), text as `--seeds` takes it, or a list of seeds.
+SeedsValue = int | str | list[int]
 
 
 class Model(BaseModel):
@@ -127,7 +127,7 @@ class AlgorithmEntry(Model):
     hyperparameters: Annotated[dict[str, Any], BeforeValidator(_empty)] = {}
     rows: Rows | None = None
     steps: Steps | None = None
-    seeds: SeedsText | None = None
+    seeds: SeedsValue | None = None
     tasks: Annotated[list[str], Field(min_length=1)] | None = None
 
 
@@ -135,7 +135,7 @@ class Preset(Model):
     """A variation of the whole suite. `label` is shown with every table of its cells."""
 
     label: str | None = None
-    seeds: SeedsText | None = None
+    seeds: SeedsValue | None = None
     steps: Steps | None = None
     rows: Rows | None = None
     protocol: dict[str, Any] = {}
@@ -144,12 +144,12 @@ class Preset(Model):
 class Suite(Model):
     """A suite file. `schema` is the version of this form."""
 
-    version: Annotated[Literal[1], Field(alias="schema")]
+    version: Annotated[int, Field(alias="schema", ge=1, le=1)]
     name: Annotated[Name, Field(alias="suite")]
     title: Annotated[str, Field(min_length=1)]
     description: str = ""
     rows: Rows
-    seeds: SeedsText
+    seeds: SeedsValue
     steps: Steps
     protocol: Protocol
     presets: dict[Name, Preset] = {}

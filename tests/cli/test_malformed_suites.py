@@ -95,6 +95,14 @@ MALFORMED: dict[str, tuple[str, int, str, str]] = {
     "text for a number": (replaced("steps: 1000", "steps: many"), 6, 'steps: "many" should be', ""),
     "not positive": (replaced("rows: 4", "rows: 0"), 4, "rows: 0 should be greater than or equal to 1", ""),
     "too many rows": (replaced("rows: 4", "rows: 1e9"), 4, "rows: 1000000000 should be less than", ""),
+    "another schema": (replaced("schema: 1", "schema: 1.0"), 1, "schema: 1.0 should be a valid integer", ""),
+    "not a mapping": (
+        replaced("  random: {}", "  random: [1]"),
+        11,
+        "algorithms.random: [1] should be a mapping",
+        "",
+    ),
+    "a seed twice": (replaced("seeds: 2", "seeds: [3, 3]"), 5, "has a seed twice", "3,7 for a list"),
     "no seeds": (replaced("seeds: 2", "seeds: 0"), 5, "seeds: '0' cannot be read", "5 for seeds 0 to 4"),
     "a large seed": (replaced("seeds: 2", "seeds: 1,2147483648"), 5, "not below 2**31", ""),
     "no algorithms": (
