@@ -211,8 +211,8 @@ class _Row:
         arrays, live = self._arrays, self._live
         if self.rules.keeps_actions:
             self._actions.append(arrays["action"].tobytes())
-        observations, rewards, terminations, truncations, infos = self._step(self._chosen())
         self.steps += 1
+        observations, rewards, terminations, truncations, infos = self._step(self._chosen())
         present = self.environment.agents
         late = self.rules.episode_limit is not None and self.steps >= self.rules.episode_limit
         over = late or not present

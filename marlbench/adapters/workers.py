@@ -153,7 +153,7 @@ class Workers:
         if row is None:
             return SimulatorFailure(f"{where}{self.rules.package} failed: {cause}")
         return SimulatorFailure(
-            f"{where}{self.rules.package} failed in row {row}, {steps} steps after reset(seed={seed}): {cause}",
+            f"{where}{self.rules.package} failed in row {row} at step {steps} after reset(seed={seed}): {cause}",
             hint="The environment itself raised this; the log has its traceback.",
         )
 

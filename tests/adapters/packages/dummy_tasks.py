@@ -1,0 +1,208 @@
+"""Small ParallelEnvs that behave as real packages do, and as they should not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from pettingzoo import ParallelEnv
+
+
+class Counting(ParallelEnv):
+    """Observations tell the seed, the step and the agent; rewards tell the actions. Ends after `length` steps."""
+
+    def __init__(self, length: int = 4, agents: int = 2) -> None:
+        self.possible_agents = [f"player_{number}" for number in range(agents)]
+        self.length = length
+        self.render_mode = None
+        self.metadata = {"name": "counting_v0"}
+
+    def observation_space(self, agent: str) -> Any:
+        return Box(-np.inf, np.inf, (3,), np.float32)
+
+    def action_space(self, agent: str) -> Any:
+        return Discrete(3)
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.seed, self.time = seed, 0
+        self.agents = self.possible_agents[:]
+        return self.observations(), {agent: self.info(agent) for agent in self.agents}
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        assert set(actions) == set(self.agents)
+        assert all(self.action_space(agent).contains(action) for agent, action in actions.items())
+        self.time += 1
+        self.happen()
+        acted = self.agents
+        done = {agent: self.terminated(agent) for agent in acted}
+        cut = {agent: self.time >= self.length for agent in acted}
+        rewards = {agent: self.reward(actions[agent]) for agent in acted}
+        observations = self.observations()
+        infos = {agent: self.info(agent) for agent in acted}
+        self.agents = [agent for agent in acted if not (done[agent] or cut[agent])]
+        return observations, rewards, done, cut, infos
+
+    def number(self, agent: str) -> int:
+        return self.possible_agents.index(agent)
+
+    def observations(self) -> dict[str, Any]:
+        return {agent: self.observation(agent) for agent in self.agents}
+
+    def observation(self, agent: str) -> Any:
+        return np.array([self.seed % 1000, self.time, self.number(agent)], np.float32)
+
+    def reward(self, action: Any) -> float:
+        return float(action)
+
+    def terminated(self, agent: str) -> bool:
+        return False
+
+    def info(self, agent: str) -> dict[str, Any]:
+        return {}
+
+    def happen(self) -> None: ...
+
+
+class Different(Counting):
+    """Agents differ in what they observe and in how many actions they have, counted from one."""
+
+    def observation_space(self, agent: str) -> Any:
+        return Box(-1e9, 1e9, (2, 2) if agent == "player_0" else (3,), np.float64)
+
+    def action_space(self, agent: str) -> Any:
+        return Discrete(2, start=1) if agent == "player_0" else Discrete(4)
+
+    def observation(self, agent: str) -> Any:
+        if agent == "player_0":
+            return np.array([[1, 2], [3, self.time]], np.float64)
+        return super().observation(agent)
+
+
+class Leaving(Counting):
+    """Agent k terminates at step k + 1; the last one is cut at the end."""
+
+    def terminated(self, agent: str) -> bool:
+        number = self.number(agent)
+        return number < len(self.possible_agents) - 1 and self.time == number + 1
+
+
+class Masked(Counting):
+    """Action 1 is not available after even steps; told in the infos."""
+
+    def mask(self) -> Any:
+        return np.array([1, self.time % 2, 1], np.int8)
+
+    def info(self, agent: str) -> dict[str, Any]:
+        return {"action_mask": self.mask()}
+
+
+class MaskedInObservation(Masked):
+    """The same, told in the observations."""
+
+    def observation_space(self, agent: str) -> Any:
+        return Dict(
+            {"observation": super().observation_space(agent), "action_mask": Box(0, 1, (3,), np.int8)}
+        )
+
+    def observation(self, agent: str) -> Any:
+        return {"observation": super().observation(agent), "action_mask": self.mask()}
+
+    def info(self, agent: str) -> dict[str, Any]:
+        return {}
+
+
+class MaskedLater(Masked):
+    def info(self, agent: str) -> dict[str, Any]:
+        return super().info(agent) if self.time else {}
+
+
+class MaskedForGood(Masked):
+    def mask(self) -> Any:
+        return np.zeros(3, np.int8) if self.time == 2 else np.ones(3, np.int8)
+
+
+class ContinuousActions(Counting):
+    def action_space(self, agent: str) -> Any:
+        return Box(-2.0, 2.0, (2,), np.float32)
+
+    def reward(self, action: Any) -> float:
+        return float(action[0] + 10 * action[1])
+
+
+class Stateful(Counting):
+    """Has a state of its own."""
+
+    state_space = Box(-np.inf, np.inf, (2,), np.float32)
+
+    def state(self) -> Any:
+        return np.array([self.time, -1], np.float32)
+
+
+class Raising(Counting):
+    def happen(self) -> None:
+        if self.time == 2:
+            raise ZeroDivisionError("a wheel came off")
+
+
+class Dying(Counting):
+    def happen(self) -> None:
+        if self.time == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Leaping(Counting):
+    def happen(self) -> None:
+        if self.time == 2:
+            sys.stdout.flush()
+            os._exit(7)
+
+
+class Slow(Counting):
+    def happen(self) -> None:
+        time.sleep(0.2)
+
+
+class Endless(Counting):
+    def __init__(self) -> None:
+        super().__init__(length=10**9)
+
+
+class Drawing(Counting):
+    """Not determined by its seed."""
+
+    def observation(self, agent: str) -> Any:
+        return np.random.default_rng().random(3).astype(np.float32)
+
+
+class Image(Counting):
+    def observation_space(self, agent: str) -> Any:
+        return Box(0, 255, (8, 8, 3), np.uint8)
+
+
+class Words(Counting):
+    def observation_space(self, agent: str) -> Any:
+        return Discrete(5)
+
+
+class ManyActions(Counting):
+    def action_space(self, agent: str) -> Any:
+        return MultiDiscrete([2, 3])
+
+
+class MixedActions(Counting):
+    def action_space(self, agent: str) -> Any:
+        return Discrete(2) if agent == "player_0" else Box(-1, 1, (2,), np.float32)
+
+
+class UnevenActions(Counting):
+    def action_space(self, agent: str) -> Any:
+        return Box(np.array([-1, -2], np.float32), np.array([1, 2], np.float32))
+
+
+def parallel_env(kind: str = "Counting", **arguments: Any) -> Any:
+    return globals()[kind](**arguments)
