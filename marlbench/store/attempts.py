@@ -6,6 +6,7 @@ hand, gives it its end.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import re
@@ -15,8 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from marlbench.store import durable
-from marlbench.store.states import Failure
+from marlbench.store import durable, validity
+from marlbench.store.states import Damaged, Failure
 
 SCHEMA = 1
 _NAME = re.compile(r"([1-9][0-9]{0,8})\.(json|tail\.jsonl|journal\.jsonl)")
@@ -144,13 +145,18 @@ def reconcile(cells: Iterable[Path], failure: Failure | None = None, reason: str
     """Give attempts without an end their end. The caller holds the lock of the cells' job."""
     for cell in cells:
         for record in read(cell):
-            if record.get("outcome") is None:
-                ending = presume(record)
-                if failure is not None:
-                    ending = "failed", failure, reason or ending[2]
-                elif reason:
-                    ending = "interrupted", None, reason
-                end([cell], int(record["attempt"]), *ending)
+            if record.get("outcome") is not None:
+                continue
+            ending = presume(record)
+            if failure is not None:
+                ending = "failed", failure, reason or ending[2]
+            elif reason:
+                ending = "interrupted", None, reason
+            with contextlib.suppress(Damaged):
+                # It had written its result when it ended. Nothing is tried again once there is one, so the
+                # attempt without an end is the one that did it.
+                ending = validity.verify(cell)["outcome"]["status"], None, ""
+            end([cell], int(record["attempt"]), *ending)
 
 
 def one_line(text: str, length: int = 400) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -78,6 +80,17 @@ def load(path: Path) -> dict[str, Any] | None:
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise Corrupt("its schema is not known")
     return document
+
+
+def clean(directory: Path) -> None:
+    """Remove what a job needs only while it is unfinished; progress.json last, which tells that this is to be
+    done."""
+    shutil.rmtree(directory / "replay", ignore_errors=True)
+    for path in (directory / NAME, directory / "progress.json"):
+        for file in (durable.temporary_name(path), path):
+            # Room that is not given back now is given back by the next claim of these cells.
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def compact(value: Any) -> Any:

@@ -9,14 +9,14 @@ Order of what becomes durable, so that power may fail between any two steps:
 3. A result (`JobTraining.finish`): the journal is fsynced, policy.pt written, then result.json, which proves
    the journal; then the end of the attempt. A crash in between leaves a cell without a result, whose job goes
    on from its last checkpoint and ends the same way.
-4. checkpoint.pt and replay/ go when every member is done. What a crash leaves of them, the next start removes.
+4. checkpoint.pt and replay/ go when every member is done. What a crash leaves of them, the next start
+removes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import sys
 import time
@@ -87,11 +87,11 @@ def run(
     directory = store.job_directory(job_id)
     entries = [_member(store, cell_id, job_id) for cell_id in members]
     damages = {index: reason for index, entry in enumerate(entries) if (reason := _not_done(entry.directory))}
+    attempts.reconcile(entry.directory for entry in entries)
     if not damages:
-        clean(directory)
+        checkpoint.clean(directory)
         return OK
     live = [entries[index].directory for index in damages]
-    attempts.reconcile(live)
     number = attempts.next_number(entry.directory for entry in entries)
     attempts.begin(live, number, job_id, settings.engine, settings.device)
     started = time.strftime("%Y-%m-%d %H:%M:%S %Z")
@@ -114,7 +114,7 @@ def run(
         code = training.run()
         guard.last_words = None
         if code == OK:
-            clean(directory)
+            checkpoint.clean(directory)
         else:
             attempts.end(live, number, "interrupted", None, guard.reason)
             tell(f"{guard.reason}; the job goes on from its checkpoint when it is run again")
@@ -132,16 +132,6 @@ def run(
     finally:
         if training is not None:
             training.close()
-
-
-def clean(directory: Path) -> None:
-    """Remove what a job needs only while it is unfinished."""
-    path = directory / checkpoint.NAME
-    for file in (path, durable.temporary_name(path)):
-        # Room that is not given back now is given back at the next start.
-        with contextlib.suppress(OSError):
-            file.unlink()
-    shutil.rmtree(directory / "replay", ignore_errors=True)
 
 
 def _member(store: Store, cell_id: str, job_id: str) -> CellEntry:

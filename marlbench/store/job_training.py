@@ -125,6 +125,7 @@ class JobTraining:
         self._cpu_before = 0.0
         self._began = time.monotonic()
         self._marks: dict[int | None, tuple[float, int]] = {}
+        self._pace: float | None = None
 
     def run(self) -> int:
         """Train to the end (OK), or until the guard wants to leave (its code, after a checkpoint)."""
@@ -136,20 +137,18 @@ class JobTraining:
         told = self._began
         moved = False
         while not trainer.finished:
-            if self.guard.code is not None:
-                if moved:
-                    self.checkpoint(trainer)
-                return self.guard.code
-            if records := trainer.advance():
-                self._record(records, trainer.steps)
-            moved = True
             now = time.monotonic()
-            if trainer.must_checkpoint or self._spacing.due(now):
+            stop = self.guard.code
+            if moved and (stop is not None or trainer.must_checkpoint or self._spacing.due(now)):
                 self.checkpoint(trainer)
-                moved = False
+            if stop is not None:
+                return stop
             if now - told >= PROGRESS_SECONDS:
                 self._write_progress(trainer)
                 told = now
+            if records := trainer.advance():
+                self._record(records, trainer.steps)
+            moved = True
         self.finish(trainer)
         return OK
 
@@ -172,6 +171,10 @@ class JobTraining:
             "last": self.last,
             "trainer": trainer.state_dict(),
         }
+        # The algorithm has made the contents of its replay durable; their names are ours to keep.
+        with durable.told(replay := self.directory / "replay", "sync"):
+            if replay.is_dir():
+                durable.sync_directory(replay)
         checkpoint.save(self.directory / checkpoint.NAME, document)
         trainer.checkpoint_done()
         self.covered = {cell_id: extent.bytes for cell_id, extent in extents.items()}
@@ -332,6 +335,8 @@ class JobTraining:
         return self._cpu_before + execution.cpu_seconds()
 
     def _write_progress(self, trainer: Trainer) -> None:
+        if time.monotonic() - self._marks[None][0] >= PROGRESS_SECONDS:
+            self._pace = self._speed(None, trainer.steps)
         document = {
             "schema": 1,
             "job": self.directory.name,
@@ -339,7 +344,7 @@ class JobTraining:
             "attempt": self.attempt,
             "steps": trainer.steps,
             "total_steps": trainer.total_steps,
-            "steps_per_second": self._speed(None, trainer.steps),
+            "steps_per_second": self._pace,
             "covered": self.covered,
             "generations": {self.cells[m].id: journal.generation for m, journal in self.journals.items()},
             "last": self.last,

@@ -13,7 +13,7 @@ from typing import Any
 from marlbench.catalog.cell import Cell
 from marlbench.catalog.identity import identity_id
 from marlbench.errors import ConfigurationError, StoreError
-from marlbench.store import attempts, claims, durable, inspection, journal, locks, validity
+from marlbench.store import attempts, checkpoint, claims, durable, inspection, journal, locks, validity
 from marlbench.store.index import Index
 from marlbench.store.states import CellEntry, CellState, Damaged, Failure, Job, State
 
@@ -181,6 +181,10 @@ class Store:
             job_ids = claims.assign(self.root, unique, states, slots, seeds_per_job)
         for job_id in job_ids:
             self.reconcile(job_id)
+        finished = {state.job for state in states.values() if state.state is State.DONE and state.job}
+        for job_id in finished.difference(job_ids):
+            if (self.job_directory(job_id) / "progress.json").exists():
+                self._tidy(job_id)
         return self._jobs(job_ids)
 
     def job(self, job_id: str) -> Job:
@@ -244,8 +248,21 @@ class Store:
             lock.release()
         return True
 
+    def _tidy(self, job_id: str) -> None:
+        """Do what a job that was killed after its last result left undone."""
+        directory = self.job_directory(job_id)
+        lock = locks.Lock.take(directory / "lock", patience=0.05)
+        if lock is None:
+            return
+        try:
+            if all(not job.pending for job in self._jobs([job_id])):
+                attempts.reconcile(self.cell_directory(cell) for cell in claims.read_members(directory) or ())
+                checkpoint.clean(directory)
+        finally:
+            lock.release()
+
     def progress(self, job_id: str) -> dict[str, Any] | None:
-        """jobs/<id>/progress.json; None where there is none yet."""
+        """jobs/<id>/progress.json; None where there is none yet, or no more because the job is finished."""
         return inspection.read_progress(self.job_directory(job_id))
 
     def log_path(self, job_id: str) -> Path:

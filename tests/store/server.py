@@ -1,0 +1,73 @@
+"""Imports torch once and forks a process for every job, so that hundreds of crashes take seconds.
+
+Reads one JSON object a line, forks, runs what it says, and answers with the exit code (negative: the signal).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fakes import FakeTrainer
+from power import Power
+
+from marlbench.catalog.cell import Cell
+from marlbench.store import execution
+from marlbench.store import job as jobs
+from marlbench.store.job_training import Settings
+from marlbench.store.store import Store
+
+
+def work(order: dict[str, Any]) -> int:
+    """Claim the cells and run their jobs, as one process; or run one job of an existing store."""
+    root = Path(order["root"])
+    power = Power(root.parent, order.get("stop_at"), _path(order.get("remains")))
+    if order.get("power"):
+        power.install()
+    if "kill_after" in order:
+        threading.Timer(order["kill_after"], os.kill, (os.getpid(), signal.SIGKILL)).start()
+    code = 0
+    try:
+        store = Store.open(root, create=True)
+        cells = [Cell.from_json(cell) for cell in order["cells"]]
+        settings = Settings(checkpoint_seconds=order.get("checkpoint_seconds", 1e9))
+        for job in store.claim(cells, slots=1):
+            code = jobs.main(root, job.id, FakeTrainer, settings) or code
+    finally:
+        if "operations" in order:
+            Path(order["operations"]).write_text(str(power.operations))
+    return code
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
+
+
+def main() -> None:
+    # Asked once here instead of in every fork.
+    execution.git_sha()
+    for line in sys.stdin:
+        order = json.loads(line)
+        if (child := os.fork()) == 0:
+            code = 99
+            try:
+                os.dup2(os.open(order["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+                code = work(order)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
