@@ -41,12 +41,26 @@ def pip(*arguments: str) -> None:
 
 
 def write_state(state: str) -> None:
-    # Without the sync, a loss of power could keep the word and lose the files that it vouches for.
-    os.sync()
+    """Say durably what is in the environment: `unfinished`, or the directory that a whole one was made for."""
+    if state != UNFINISHED:
+        # A loss of power must not keep the word and lose the files that it vouches for.
+        os.sync()
     temporary = STATE.with_suffix(".new")
-    temporary.write_text(state, encoding="utf-8")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(state)
+        file.flush()
+        os.fsync(file.fileno())
     temporary.replace(STATE)
-    os.sync()
+    directory = os.open(ENVIRONMENT, os.O_RDONLY)
+    os.fsync(directory)
+    os.close(directory)
+
+
+def create() -> None:
+    """An empty environment, with the pip that comes with Python."""
+    made = subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], stdout=subprocess.PIPE, text=True)
+    if made.returncode != 0:
+        raise SetUpError(f"{sys.executable} cannot make a virtual environment: {made.stdout.strip()}")
 
 
 def make_environment() -> None:
@@ -62,9 +76,7 @@ def make_environment() -> None:
     ENVIRONMENT.mkdir()
     write_state(UNFINISHED)
     print(f"Making {ENVIRONMENT} with Python {sys.version.split()[0]}.", flush=True)
-    made = subprocess.run([sys.executable, "-m", "venv", str(ENVIRONMENT)], stdout=subprocess.PIPE, text=True)
-    if made.returncode != 0:
-        raise SetUpError(f"{sys.executable} cannot make a virtual environment: {made.stdout.strip()}")
+    create()
     # The pip that comes with Python may download what it only resolves.
     pip("install", "--quiet", "--constraint", "constraints.txt", "pip")
     write_state(os.getcwd())
