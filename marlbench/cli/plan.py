@@ -107,7 +107,6 @@ class Plan:
     Attributes:
         claims: what is to be claimed: cells, and the seeds per job where that is not the store's choice.
         steps, steps_left: environment steps of all seeds, and those still to be taken.
-        seconds: of the whole run; None where the time of some job is unknown.
     """
 
     matrix: Matrix
@@ -155,12 +154,19 @@ class Plan:
     def steps_left(self) -> int:
         return sum(job.steps_left * len(job.cells) for job in self.jobs)
 
-    @cached_property
+    @property
     def seconds(self) -> float | None:
-        seconds = [job.seconds for job in self.jobs]
-        if not seconds or any(one is None for one in seconds):
-            return None
-        return makespan([one for one in seconds if one is not None], self.machine.slots)
+        """Of the whole run; None where the time of some job is unknown."""
+        return self.known_seconds if self.jobs_of_known_time == len(self.jobs) else None
+
+    @property
+    def jobs_of_known_time(self) -> int:
+        return sum(job.seconds is not None for job in self.jobs)
+
+    @property
+    def known_seconds(self) -> float:
+        """Time for the jobs that earlier runs say something about."""
+        return makespan([job.seconds for job in self.jobs if job.seconds is not None], self.machine.slots)
 
     @property
     def memory(self) -> Memory | None:

@@ -40,9 +40,7 @@ def show_plan(plan: Plan, root: Path) -> None:
         line(f"  steps   {plan.steps_left:,} of {plan.steps:,} to go")
         line(f"  jobs    {_jobs(plan)}")
         line(f"  memory  {_memory(plan)}")
-        seconds = plan.seconds
-        took = "unknown: no earlier run to go by" if seconds is None else f"about {words.duration(seconds)}"
-        line(f"  time    {took}")
+        line(f"  time    {_time(plan)}")
     line(f"  store   {root}")
     if not plan.jobs:
         line("Nothing to do: every cell is done.")
@@ -71,6 +69,16 @@ def to_json(plan: Plan, root: Path) -> dict[str, Any]:
         "seconds": plan.seconds,
         "store": str(root),
     }
+
+
+def _time(plan: Plan) -> str:
+    known = plan.jobs_of_known_time
+    if not known:
+        return "unknown: no earlier run to go by"
+    about = f"about {words.duration(plan.known_seconds)}, by earlier runs"
+    if known == len(plan.jobs):
+        return about
+    return f"{about}, for {known:,} of {words.plural(len(plan.jobs), 'job')}; the others' is unknown"
 
 
 def _cells(plan: Plan) -> str:

@@ -128,6 +128,7 @@ def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
 
     projector = Projector(store.root)
     report = Report()
+    _tidy(plan, store)
     try:
         if plan.jobs:
             report = _run_jobs(plan, store, projector)
@@ -207,6 +208,20 @@ def _claim(plan: Plan, store: Store) -> list[Job]:
         for job in store.claim(cells, plan.machine.slots, seeds):
             jobs.setdefault(job.id, job)
     return list(jobs.values())
+
+
+def _tidy(plan: Plan, store: Store) -> None:
+    """Take away what jobs left behind that were killed after their last result."""
+    from marlbench.store.states import State
+
+    finished = {}
+    for cell in plan.matrix.cells:
+        state = plan.states[cell.id]
+        if state.state is State.DONE and state.job is not None:
+            finished[state.job] = cell
+    left = [cell for job, cell in finished.items() if store.progress(job) is not None]
+    if left:
+        store.claim(left, plan.machine.slots)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,13 +104,13 @@ def _document(
         "schema": SCHEMA,
         "store": str(store.root),
         "cells": len(entries),
-        "counts": _count(states.values()),
+        "states": _count(states.values()),
         "rows": [
             {
                 "suite": suite,
                 "task": task,
                 "algorithm": label,
-                "counts": _count(states[one.id] for one in group),
+                "states": _count(states[one.id] for one in group),
             }
             for (suite, task, label), group in _grouped(entries).items()
         ],
@@ -153,15 +154,15 @@ def _print(
     from marlbench.store.states import State
 
     counts = _count(states.values())
-    told = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+    told = ", ".join(f"{count:,} {state}" for state, count in counts.items())
     console.print(Text(f"{store.root}: {words.plural(len(entries), 'cell')}{': ' if told else ''}{told}"))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    shown = [state for state in State if counts[state]]
+    shown = [state for state in State if state in counts]
     for column in ("suite", "task", "algorithm", *shown):
         table.add_column(column, justify="right" if column in shown else "left")
     for (suite, task, label), group in _grouped(entries).items():
         cells = _count(states[entry.id] for entry in group)
-        numbers = (f"{cells[state]:,}" if cells[state] else "-" for state in shown)
+        numbers = (f"{cells[state]:,}" if state in cells else "-" for state in shown)
         table.add_row(*(Text(text) for text in (suite, task, label, *numbers)))
     if entries:
         console.print(table)
@@ -215,9 +216,8 @@ def _grouped(entries: Iterable[CellEntry]) -> dict[tuple[str, str, str], list[Ce
 
 
 def _count(states: Iterable[CellState]) -> dict[str, int]:
+    """How many cells are in each state that some cell is in."""
     from marlbench.store.states import State
 
-    counts = {str(state): 0 for state in State}
-    for state in states:
-        counts[str(state.state)] += 1
-    return counts
+    found = Counter(state.state for state in states)
+    return {str(state): found[state] for state in State if found[state]}

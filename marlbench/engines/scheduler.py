@@ -315,7 +315,8 @@ class Scheduler:
         for tracked in [*self._in(Phase.RUNNING), *self._in(Phase.DEFERRED)]:
             self._listen(tracked)
             progress = self._store.progress(tracked.job.id)
-            if progress != tracked.progress:
+            # A job takes its progress away when its last result is written.
+            if progress is not None and progress != tracked.progress:
                 tracked.progress = progress
                 tracked.changed = now
             elif tracked.process is not None and now - tracked.changed > self._silence:
