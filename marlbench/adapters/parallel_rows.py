@@ -105,13 +105,7 @@ class ParallelRows:
 
     def step(self) -> None:
         """Take `action` in every row; a row whose episode is over begins the episode of `upcoming`."""
-        for row, player in zip(self.rows, self._players, strict=True):
-            try:
-                player.step()
-            except ConfigurationError:
-                raise
-            except Exception as error:
-                raise _failure(row, player, error) from error
+        self._each(_Row.step)
 
     def save(self) -> list[NDArray[Any]]:
         """Per row, the actions of its present episode: [step, agent] or [step, agent, dim]."""
@@ -133,11 +127,8 @@ class ParallelRows:
             except ConfigurationError:
                 raise
             except Exception as error:
-                raise _failure(row, player, error) from error
-
-
-def _failure(row: int, player: _Row, error: Exception) -> RowFailure:
-    return RowFailure(row, player.seed, player.steps, f"{type(error).__name__}: {error}")
+                cause = f"{type(error).__name__}: {error}"
+                raise RowFailure(row, player.seed, player.steps, cause) from error
 
 
 def _make(rules: Rules) -> Any:
@@ -201,11 +192,17 @@ class _Row:
         if not present:
             raise RuntimeError("no agent is there after reset")
         self._live = [agent in present for agent in self._agents]
-        if not all(self._live):
+        if not self.rules.fixed_agents:
+            for agent, is_there in enumerate(self._live):
+                if is_there:
+                    self._allow_all(agent)
+                else:
+                    self._retire(agent)
+                    self._views[agent][:] = 0
+        elif not all(self._live):
             self._refuse_absence("is missing after reset")
-            self._arrays["observation"][:, : self.description.longest] = 0
         self._arrays["acting"][:] = self._live
-        self._show(observations, infos)
+        self._show(observations, infos, self._live)
 
     def step(self) -> None:
         arrays, live = self._arrays, self._live
@@ -219,23 +216,24 @@ class _Row:
         reward, terminated, truncated = [], [], []
         for agent, name in enumerate(self._agents):
             gone = live[agent] and bool(terminations[name])
-            # An agent that is cut, or alone with an episode that stops without a word, is truncated.
-            cut = live[agent] and not gone and (over or bool(truncations[name]))
+            # Truncated too is an agent that is gone without a word, or an episode that stops without one.
+            cut = live[agent] and not gone and (over or bool(truncations[name]) or name not in present)
             reward.append(rewards[name] if live[agent] else 0.0)
             terminated.append(gone)
             truncated.append(cut)
         arrays["reward"][:], arrays["terminated"][:], arrays["truncated"][:] = reward, terminated, truncated
-        self._show(observations, infos)
-        over = over or all(
-            not was or gone or cut for was, gone, cut in zip(live, terminated, truncated, strict=True)
-        )
-        self._whole["ended"][self._row] = over
+        goes_on = [
+            was and not (gone or cut) for was, gone, cut in zip(live, terminated, truncated, strict=True)
+        ]
+        self._show(observations, infos, goes_on)
+        self._whole["ended"][self._row] = over = not any(goes_on)
         if over:
             self._finish()
-        elif not self.rules.fixed_agents:
-            self._leave(terminated, truncated, present)
-        elif True in terminated or True in truncated:
-            self._refuse_absence(f"left at step {self.steps}")
+        elif self.rules.fixed_agents:
+            if not all(goes_on):
+                self._refuse_absence(f"left at step {self.steps}")
+        else:
+            self._leave(goes_on, present)
 
     def _chosen(self) -> dict[str, Any]:
         """The actions of the agents that act, as the package wants them."""
@@ -252,7 +250,8 @@ class _Row:
                 chosen[self._agents[agent]] = index + self.description.action_starts[agent]
         return chosen
 
-    def _show(self, observations: Mapping[str, Any], infos: Mapping[str, Any]) -> None:
+    def _show(self, observations: Mapping[str, Any], infos: Mapping[str, Any], goes_on: list[bool]) -> None:
+        """Write what agents see that acted, and the masks of their next actions."""
         for agent, name in enumerate(self._agents):
             if not self._live[agent] or name not in observations:
                 continue
@@ -264,13 +263,13 @@ class _Row:
             if mask is None:
                 mask = infos.get(name, {}).get("action_mask")
             if mask is not None:
-                self._mask(agent, mask)
+                self._mask(agent, mask, goes_on[agent])
             elif self.description.masks:
                 self._allow_all(agent)
         if self.description.state_size:
             self._arrays["state"][:] = np.ravel(self.environment.state())
 
-    def _mask(self, agent: int, mask: Any) -> None:
+    def _mask(self, agent: int, mask: Any, goes_on: bool) -> None:
         if not self.description.masks:
             raise ConfigurationError(
                 f"{self.rules.package} masks an action of {self._agents[agent]} at step {self.steps}, but did not "
@@ -278,9 +277,13 @@ class _Row:
                 hint="Set `action_masks: true` in the task's parameters.",
             )
         allowed = np.ravel(mask).astype(bool)
-        if not allowed.any():
+        if allowed.any():
+            self._masks[agent][: allowed.size] = allowed
+        elif goes_on:
             raise ValueError(f"the action mask of {self._agents[agent]} allows nothing")
-        self._masks[agent][: allowed.size] = allowed
+        else:
+            # Packages mask everything where an agent is done.
+            self._allow_all(agent)
 
     def _finish(self) -> None:
         """Keep the last observations and begin the next episode."""
@@ -289,21 +292,21 @@ class _Row:
         arrays["final_available_actions"][:] = arrays["available_actions"]
         if self.description.state_size:
             arrays["final_state"][:] = arrays["state"]
-        if not self.rules.fixed_agents:
-            for agent in range(len(self._agents)):
-                self._allow_all(agent)
         self.begin(self.given_seed("upcoming"))
 
-    def _leave(self, terminated: list[bool], truncated: list[bool], present: Sequence[str]) -> None:
-        """Agents that are done do not act any more; they have their first action only."""
+    def _leave(self, goes_on: list[bool], present: Sequence[str]) -> None:
         for agent, name in enumerate(self._agents):
             if name in present and not self._live[agent]:
-                raise RuntimeError(f"{name} came back within an episode")
-            if self._live[agent] and (terminated[agent] or truncated[agent] or name not in present):
-                self._live[agent] = False
-                self._masks[agent][:] = False
-                self._masks[agent][0] = True
-        self._arrays["acting"][:] = self._live
+                raise RuntimeError(f"{name} joined within an episode")
+            if self._live[agent] and not goes_on[agent]:
+                self._retire(agent)
+        self._live = goes_on
+        self._arrays["acting"][:] = goes_on
+
+    def _retire(self, agent: int) -> None:
+        """An agent that does not act has its first action only."""
+        self._masks[agent][:] = False
+        self._masks[agent][0] = True
 
     def _allow_all(self, agent: int) -> None:
         count = self.description.action_counts[agent] if self.description.action_counts else 1
@@ -311,11 +314,10 @@ class _Row:
         self._masks[agent][count:] = False
 
     def _refuse_absence(self, what: str) -> None:
-        if self.rules.fixed_agents:
-            raise ConfigurationError(
-                f"an agent of {self.rules.package} {what}, while others act (seed {self.seed}).",
-                hint="Set `fixed_agents: false` in the task's parameters.",
-            )
+        raise ConfigurationError(
+            f"an agent of {self.rules.package} {what}, while others act (seed {self.seed}).",
+            hint="Set `fixed_agents: false` in the task's parameters.",
+        )
 
     def history(self) -> NDArray[Any]:
         action = self._arrays["action"]

@@ -58,7 +58,7 @@ class Workers:
         self._processes: list[_Process] = []
         self._here: ParallelRows | None = None
         if processes == 0:
-            self._here = ParallelRows(rules, range(rows))
+            self._here = self._build_here()
             self.description = self._here.description
             fields = layout(self.description, rows)
             self.arrays = carve(bytearray(size(fields)), fields)
@@ -81,6 +81,15 @@ class Workers:
             raise
         finally:
             os.close(memory)
+
+    def _build_here(self) -> ParallelRows:
+        try:
+            return ParallelRows(self.rules, range(self.rows))
+        except MarlbenchError:
+            raise
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise SimulatorFailure(f"{self.rules.package} failed: {cause}") from error
 
     @property
     def process_ids(self) -> list[int]:

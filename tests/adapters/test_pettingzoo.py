@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from marlbench.adapters.pettingzoo import PettingZooEnvironment, PettingZooParameters
+from marlbench.adapters.workers import SimulatorFailure
 from marlbench.environments.contract import Continuous, Discrete
 from marlbench.environments.keys import derive, row_keys
 from marlbench.errors import ConfigurationError
@@ -138,6 +139,51 @@ def test_action_masks_are_respected(make: Make, kind: str) -> None:
     assert step.final_available_actions[0].tolist() == [[True, False, True]] * 2
 
 
+def test_a_mask_that_allows_nothing(make: Make) -> None:
+    """Packages mask everything where an episode is over; before, nobody could act."""
+    environment = make("MaskedForGood", rows=1, arguments={"stuck": 4})
+    environment.reset(keys(1))
+    for _ in range(4):
+        step = environment.step(same(1, 2))
+    assert step.any_ended
+    assert bool(step.available_actions.all())
+    environment = make("MaskedForGood", rows=1, arguments={"stuck": 2})
+    environment.reset(keys(1))
+    environment.step(same(1, 2))
+    with pytest.raises(SimulatorFailure, match="the action mask of player_0 allows nothing"):
+        environment.step(same(1, 2))
+
+
+def test_agents_that_are_absent_or_vanish(make: Make) -> None:
+    environment = make("Vanishing", rows=1, fixed_agents=False, action_masks=True)
+    step = environment.reset(keys(1))
+    assert step.acting.tolist() == [[False, True]]
+    assert step.observation[0, 0].tolist() == [0, 0, 0]
+    assert step.available_actions[0].tolist() == [[True, False, False], [True] * 3]
+    for _ in range(4):
+        step = environment.step(same(1, 2))
+    assert step.truncated.tolist() == [[False, True]]
+    assert step.acting.tolist() == [[True, True]]
+    environment.step(same(1, 2))
+    step = environment.step(same(1, 2))
+    assert step.truncated.tolist() == [[True, False]]
+    assert step.acting.tolist() == [[False, True]]
+    assert not step.any_ended
+
+
+def test_agents_that_join_are_an_error(make: Make) -> None:
+    environment = make("Joining", rows=1, fixed_agents=False, action_masks=True)
+    environment.reset(keys(1))
+    with pytest.raises(SimulatorFailure, match="player_0 joined within an episode"):
+        environment.step(same(1, 2))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_package_that_fails_while_it_is_read(make: Make, workers: int) -> None:
+    with pytest.raises(SimulatorFailure, match="dummy_tasks failed: NotImplementedError: no spaces here"):
+        make("Shapeless", workers=workers)
+
+
 def test_continuous_actions_are_kept_in_their_range(make: Make) -> None:
     environment = make("ContinuousActions", rows=1)
     assert environment.specification.action == Continuous(2, -2.0, 2.0)
@@ -247,14 +293,19 @@ def test_what_cannot_be_built_is_told(
     ("kind", "message", "hint"),
     [
         ("Leaving", "left at step 1, while others act", "fixed_agents: false"),
+        ("Vanishing", "is missing after reset", "fixed_agents: false"),
         ("MaskedLater", "masks an action of player_0 at step 1", "action_masks: true"),
     ],
 )
 def test_broken_promises_are_told(make: Make, kind: str, message: str, hint: str) -> None:
     environment = make(kind)
-    environment.reset(keys())
-    with pytest.raises(ConfigurationError, match=message) as raised:
+
+    def play() -> None:
+        environment.reset(keys())
         environment.step(same(3, 2))
+
+    with pytest.raises(ConfigurationError, match=message) as raised:
+        play()
     assert hint in raised.value.hint
 
 

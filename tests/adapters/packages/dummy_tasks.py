@@ -122,8 +122,43 @@ class MaskedLater(Masked):
 
 
 class MaskedForGood(Masked):
+    """Nothing is available at step `stuck`."""
+
+    def __init__(self, stuck: int) -> None:
+        super().__init__()
+        self.stuck = stuck
+
     def mask(self) -> Any:
-        return np.zeros(3, np.int8) if self.time == 2 else np.ones(3, np.int8)
+        return np.full(3, self.time != self.stuck, np.int8)
+
+
+class Vanishing(Counting):
+    """The first agent is there from the second episode on, and is gone without a word after its second step."""
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        first = not hasattr(self, "seed")
+        _, infos = super().reset(seed)
+        if first:
+            self.agents = self.agents[1:]
+        return self.observations(), infos
+
+    def step(self, actions: dict[str, Any]) -> Any:
+        results = super().step(actions)
+        if self.time == 2:
+            self.agents = [agent for agent in self.agents if agent != "player_0"]
+        return results
+
+
+class Joining(Vanishing):
+    def step(self, actions: dict[str, Any]) -> Any:
+        results = super().step(actions)
+        self.agents = self.possible_agents[:]
+        return results
+
+
+class Shapeless(Counting):
+    def observation_space(self, agent: str) -> Any:
+        raise NotImplementedError("no spaces here")
 
 
 class ContinuousActions(Counting):
