@@ -28,22 +28,21 @@ class Guard:
     """Knows when the job must leave, and sees to it that it does.
 
     SIGTERM, SIGINT and the end of the scheduler set `code`, which the job reads at step boundaries. If the
-    process is still there `grace` seconds later, its whole group is killed, so that no environment worker
+    process is still there ten seconds later, its whole group is killed, so that no environment worker
     survives it.
     """
 
-    def __init__(self, grace: float = GRACE) -> None:
+    def __init__(self) -> None:
         self.code: int | None = None
         self.reason = ""
         self.last_words: Callable[[], None] | None = None
-        self._grace = grace
         self._deadline: float | None = None
         self._closed = threading.Event()
 
     def stop(self, code: int, reason: str) -> None:
         """Ask the job to leave with `code`; only the first request counts."""
         if self.code is None:
-            self._deadline = time.monotonic() + self._grace
+            self._deadline = time.monotonic() + GRACE
             self.reason = reason
             self.code = code
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
+import resource
 import sys
 import threading
 import traceback
@@ -20,31 +20,51 @@ from fakes import FakeTrainer
 from power import Power
 
 from marlbench.catalog.cell import Cell
-from marlbench.store import execution
+from marlbench.store import execution, process
 from marlbench.store import job as jobs
 from marlbench.store.job_training import Settings
 from marlbench.store.store import Store
 
 
 def work(order: dict[str, Any]) -> int:
-    """Claim the cells and run their jobs, as one process; or run one job of an existing store."""
+    """Claim the cells and run their jobs, as one process; or run one job of an existing store.
+
+    Orders: `job`, only this job; `power`, `stop_at`, `remains`, see power.py; `operations`, a file for their number;
+    `after` so many seconds send itself `signal`, or else close the scheduler's end of the lifeline; `user`, become
+    this one first; `file_limit`, bytes of the largest file that can be written.
+    """
     root = Path(order["root"])
     power = Power(root.parent, order.get("stop_at"), _path(order.get("remains")))
     if order.get("power"):
         power.install()
-    if "kill_after" in order:
-        threading.Timer(order["kill_after"], os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if "after" in order:
+        lifeline, scheduler = os.pipe()
+        os.environ["MARLBENCH_LIFELINE"] = str(lifeline)
+        threading.Timer(order["after"], _disturb, (order, scheduler)).start()
+    if "user" in order:
+        os.setuid(order["user"])
+    if "file_limit" in order:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"], resource.RLIM_INFINITY))
+    settings = Settings(checkpoint_seconds=order.get("checkpoint_seconds", 1e9))
+    if "job" in order:
+        return jobs.main(root, order["job"], FakeTrainer, settings)
     code = 0
     try:
         store = Store.open(root, create=True)
         cells = [Cell.from_json(cell) for cell in order["cells"]]
-        settings = Settings(checkpoint_seconds=order.get("checkpoint_seconds", 1e9))
         for job in store.claim(cells, slots=1):
             code = jobs.main(root, job.id, FakeTrainer, settings) or code
     finally:
         if "operations" in order:
             Path(order["operations"]).write_text(str(power.operations))
     return code
+
+
+def _disturb(order: dict[str, Any], scheduler: int) -> None:
+    if "signal" in order:
+        os.kill(os.getpid(), order["signal"])
+    else:
+        os.close(scheduler)
 
 
 def _path(text: str | None) -> Path | None:
@@ -54,6 +74,7 @@ def _path(text: str | None) -> Path | None:
 def main() -> None:
     # Asked once here instead of in every fork.
     execution.git_sha()
+    process.GRACE = 0.5
     for line in sys.stdin:
         order = json.loads(line)
         if (child := os.fork()) == 0:

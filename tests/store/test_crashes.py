@@ -3,68 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from marlbench.catalog.cell import Cell
 from marlbench.store.states import State
 from marlbench.store.store import Store
 
-from .conftest import Server
+from .conftest import Server, check_tidy, content
 from .fakes import make_cell
-
-
-@pytest.fixture
-def machine() -> Iterator[Path]:
-    """A directory in memory where there is such a place: what is tested is order, not the disk."""
-    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=parent, prefix="marlbench-") as folder:
-        yield Path(folder)
-
-
-def content(root: Path, cells: list[Cell]) -> dict[str, Any]:
-    """Everything that must not depend on crashes."""
-    store = Store.open(root)
-    found: dict[str, Any] = {}
-    for cell in cells:
-        journal = []
-        for line in store.journal(cell.id):
-            for key in ("attempt", "time_ms", "generation"):
-                line.pop(key, None)
-            if line["kind"] == "performance":
-                line["values"] = sorted(line["values"])
-            journal.append(line)
-        result = store.result(cell.id)
-        policy = (root / "cells" / cell.id / "policy.pt").read_bytes()
-        # NaN differs from itself, its text does not.
-        found[cell.id] = (
-            json.dumps(result["outcome"]),
-            result["outcome_sha256"],
-            policy,
-            json.dumps(journal),
-        )
-    return found
-
-
-def check_tidy(root: Path, cells: list[Cell]) -> None:
-    """Nothing is left running or half written."""
-    store = Store.open(root)
-    for cell in cells:
-        assert all(record["outcome"] is not None for record in store.attempts(cell.id))
-    for job in store.jobs():
-        assert not job.pending
-        assert not job.running
-        left = {path.name for path in job.directory.iterdir()}
-        assert left == {"job.json", "lock", "log.txt"}
-
 
 CELLS = [make_cell(seed, replay=5, diverge=2) for seed in range(3)]
 
@@ -145,11 +96,15 @@ def test_killed_at_random_moments(server: Server, machine: Path) -> None:
     store = Store.open(root, create=True)
     for _ in range(6):
         moment = 0.05 + chance.random() * 0.4
-        assert server.run(root, LONG, kill_after=moment, checkpoint_seconds=0.01) == -signal.SIGKILL
+        assert (
+            server.run(root, LONG, after=moment, signal=signal.SIGKILL, checkpoint_seconds=0.01)
+            == -signal.SIGKILL
+        )
         for state in store.states(cell.id for cell in LONG).values():
             assert state.state in (State.PLANNED, State.FAILED)
             assert state.state is State.PLANNED or "killed" in state.detail
     assert server.run(root, LONG) == 0
     assert content(root, LONG) == expected
     check_tidy(root, LONG)
+    assert list(root.glob("cells/*/attempts/*.tail.jsonl"))
     assert {store.states([cell.id])[cell.id].attempts for cell in LONG} <= {5, 6, 7}
