@@ -102,7 +102,7 @@ def keep_freed_memory() -> None:
     """Let glibc keep what tensors free instead of giving it back to the system.
 
     Activations of a few megabytes are made and freed at every update; mapped afresh, each of their pages costs a
-    fault (benchmarks/: 7 to 13 % of IPPO's time). Other C libraries are left as they are.
+    fault (7 to 13 % of the CPU time of IPPO, measured). Other C libraries are left as they are.
     """
     trim_threshold, mmap_threshold, limit = -1, -3, 1 << 30
     with contextlib.suppress(OSError, AttributeError):
