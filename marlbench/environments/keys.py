@@ -28,6 +28,8 @@ def _finalise(value: Tensor) -> Tensor:
 
 def derive(keys: Tensor, index: Tensor | int) -> Tensor:
     """A new key for each pair of a key and an index (int64, broadcast against each other)."""
+    if isinstance(index, int):
+        return _finalise(_finalise(keys + _GOLDEN) + _signed((index + 1) * _GOLDEN % (1 << 64)))
     return _finalise(_finalise(keys + _GOLDEN) + (index + 1) * _GOLDEN)
 
 

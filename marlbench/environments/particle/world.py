@@ -106,9 +106,9 @@ class ParticleWorld:
     def load(self, packed: Tensor) -> None:
         """Put every row where `packed` [row, quantity] says."""
         self.packed.copy_(packed.T)
-        self.measure()
+        self._update_distances()
 
-    def measure(self) -> None:
+    def _update_distances(self) -> None:
         """Distances of the present positions."""
         torch.mm(self._relative_of_packed, self.packed, out=self._relative)
         torch.mul(self._relative, self._relative, out=self._square)
@@ -129,4 +129,4 @@ class ParticleWorld:
             out=self._velocity,
         )
         self._velocity_by_row.add_(impulse)
-        self.measure()
+        self._update_distances()
