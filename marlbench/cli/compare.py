@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marlbench.cli.command_lines import command_line
 from marlbench.cli.options import (
     AlgorithmNames,
     Json,
@@ -78,11 +78,11 @@ def command(
     options = {"--task": task, "--algorithm": algorithm, "--seeds": seeds, "--steps": steps, "--set": set_}
 
     def line(verb: str, name: str | None) -> str:
-        words = ["marlbench", verb, suite]
+        words = [verb, suite]
         for option, value in {**options, "--preset": name, "--results": results}.items():
             for one in value if isinstance(value, list) else [value]:
                 words += [] if one is None else [option, str(one)]
-        return shlex.join(words)
+        return command_line(*words)
 
     console = talk()
     rest = "The rest" if comparison.done else "To get them"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shlex
-import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marlbench.cli.command_lines import again, invocation
 from marlbench.cli.options import (
     AlgorithmNames,
     Json,
@@ -123,22 +121,27 @@ def command(
 def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
     """Run what is missing and tell how it ended; returns the exit code."""
     from marlbench.cli.console import print_json, talk
-    from marlbench.cli.projector import Projector
+    from marlbench.cli.projector import IMPATIENT_SECONDS, PATIENCE_SECONDS, Projector
     from marlbench.engines.jobs import Report
 
-    projector = Projector(store.root)
-    report = Report()
     _tidy(plan, store)
+    projector = Projector(store.root)
+    patience = IMPATIENT_SECONDS
+    report = Report()
     try:
         if plan.jobs:
             report = _run_jobs(plan, store, projector)
         else:
             # What an earlier run could not send any more.
             projector.start()
+        states = store.states(cell.id for cell in plan.matrix.cells)
+        outcome = _count(plan, states, report)
+        if report.signal is None:
+            patience = PATIENCE_SECONDS
+        else:
+            talk().print(_safe_words(report.signal, outcome, states), markup=False)
     finally:
-        _finish(projector, store.root)
-    states = store.states(cell.id for cell in plan.matrix.cells)
-    outcome = _count(plan, states, report)
+        _finish(projector, store.root, patience)
     if as_json:
         print_json(outcome)
     elif report.signal is None:
@@ -146,7 +149,6 @@ def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
     if report.failures:
         _tell_failures(plan, store, report)
     if report.signal is not None:
-        talk().print(_safe_words(report.signal, outcome, states), markup=False)
         return 128 + report.signal
     return CELLS_FAILED if report.failures else 0
 
@@ -185,14 +187,14 @@ def _run_jobs(plan: Plan, store: Store, projector: Projector) -> Report:
         engine.close()
 
 
-def _finish(projector: Projector, root: Path) -> None:
+def _finish(projector: Projector, root: Path, patience: float) -> None:
     from marlbench.cli.console import talk
 
-    trouble = projector.finish()
+    trouble = projector.finish(patience)
     for line in projector.news():
         talk().print(f"note: {line}", markup=False)
     if trouble:
-        catches_up = f"{_again('sync', root)} catches up"
+        catches_up = f"{again('sync', root)} catches up"
         talk().print(f"note: MLflow is not up to date: {trouble.rstrip('.')}; {catches_up}.", markup=False)
 
 
@@ -273,12 +275,12 @@ def _tell_failures(plan: Plan, store: Store, report: Report) -> None:
     cells = {cell.id: cell for cell in plan.matrix.cells}
     console.print(f"{words.plural(len(report.failures), 'cell')} failed:", style="bold red")
     for failure in report.failures[:_NAMED_FAILURES]:
-        command = _again("logs", store.root, failure.cell[:12])
+        command = again("logs", store.root, failure.cell[:12])
         name = words.name(cells[failure.cell])
         console.print(f"  {name}: {failure.kind}: {failure.reason} ({command})", markup=False)
     if len(report.failures) > _NAMED_FAILURES:
         rest = len(report.failures) - _NAMED_FAILURES
-        console.print(f"  and {rest} more: {_again('status', store.root)}", markup=False)
+        console.print(f"  and {rest} more: {again('status', store.root)}", markup=False)
     console.print(f"To try them again: {invocation()}", markup=False)
 
 
@@ -291,30 +293,3 @@ def _safe_words(number: int, outcome: Mapping[str, object], states: Mapping[str,
     if begun:
         parts.append(f", {begun} begun ones go on from their last checkpoint")
     return f"{''.join(parts)}.\nGo on with: {invocation()}"
-
-
-def _again(verb: str, root: Path, *arguments: str) -> str:
-    """A command on the same store, as a user would type it."""
-    from marlbench.store.store import Store
-
-    options = [] if Store.locate(None) == root else ["--results", str(root)]
-    return shlex.join([*_program(), verb, *arguments, *options])
-
-
-def invocation() -> str:
-    """This command line, for a user to type again."""
-    return shlex.join([*_program(), *sys.argv[1:]])
-
-
-def _program() -> Sequence[str]:
-    """How this program was started: by its name where the shell finds it by that, else in full."""
-    path = Path(sys.argv[0])
-    if path.name == "__main__.py":
-        python = Path(sys.executable)
-        found = shutil.which(python.name)
-        short = found is not None and os.path.realpath(found) == os.path.realpath(python)
-        return [python.name if short else str(python), "-m", "marlbench"]
-    found = shutil.which(path.name)
-    if found is not None and os.path.exists(path) and os.path.samefile(found, path):
-        return [path.name]
-    return [str(path)]

@@ -15,10 +15,11 @@ from marlbench.store.store import Store
 
 
 @pytest.fixture
-def typed(suite: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+def typed(suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     """Types a command line; gives the exit code, stdout and stderr."""
 
     def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["marlbench", *words])
         with pytest.raises(SystemExit) as end:
             main(words)
         captured = capsys.readouterr()
