@@ -14,6 +14,8 @@ from marlbench.engines.devices import VISIBLE
 from marlbench.engines.slots import THREAD_VARIABLES
 
 PATIENCE_SECONDS = 60.0
+# After an interruption: somebody wants this to end.
+IMPATIENT_SECONDS = 10.0
 _PREFIX = "sync: "
 
 
