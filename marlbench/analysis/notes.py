@@ -20,14 +20,16 @@ _MAIN_PACKAGES = ("marlbench", "torch", "python", "numpy")
 
 def common_protocol(groups: Sequence[CellGroup]) -> tuple[dict[str, Any], list[str]]:
     """The fields of the protocol that are the same everywhere, and a note on those that are not."""
-    protocols = [group.cell.protocol for group in groups]
-    fields = [name for name, value in protocols[0].items() if all(p.get(name) == value for p in protocols)]
-    told = []
-    for name in protocols[0]:
-        if name not in fields:
-            tasks = {group.cell.task: group.cell.protocol.get(name) for group in groups}
-            told.append(f"the protocol's {name} differs: {_by_value(tasks)}")
-    return {name: protocols[0][name] for name in fields}, told
+    protocols = {group.cell.task: group.cell.protocol for group in groups}
+    first = next(iter(protocols.values()))
+    common = [name for name in first if all(p.get(name) == first[name] for p in protocols.values())]
+    differing = [name for name in first if name not in common]
+    by_task = {
+        task: ", ".join(f"{name} {protocol.get(name)}" for name in differing)
+        for task, protocol in protocols.items()
+    }
+    told = [f"the protocol differs: {_by_value(by_task)}"] if differing else []
+    return {name: first[name] for name in common}, told
 
 
 def unequal_budgets(groups: Sequence[CellGroup]) -> list[str]:

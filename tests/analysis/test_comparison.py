@@ -187,7 +187,7 @@ def test_what_differs_by_design_is_told_too(store: Store, suite: Path) -> None:
     text = suite.read_text().replace("second: {", "second: {steps: 2000, ")
     suite.write_text(text.replace("    revision: 2\n", "    revision: 2\n    protocol: {episodes: 8}\n"))
     comparison = compare_matrix(store, resolve(["small"]))[0]
-    assert "the protocol's episodes differs: 32 (walk, read); 8 (sail)" in comparison.notes
+    assert "the protocol differs: episodes 32 (walk, read); episodes 8 (sail)" in comparison.notes
     assert "episodes" not in comparison.protocol
     assert comparison.protocol["policy"] == "greedy"
     assert "steps differ on walk: 1,000 (first, third); 2,000 (second)" in comparison.notes
