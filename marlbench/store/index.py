@@ -52,8 +52,9 @@ class Speed:
 class Index:
     """Every call opens and closes the database, so that nothing is shared between processes or threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
 
     def verdicts(self, cells: Sequence[str]) -> dict[str, Verdict]:
         """Those of the cells' verdicts that are known."""
@@ -81,6 +82,8 @@ class Index:
 
     def keep(self, verdicts: Iterable[tuple[str, Verdict]]) -> None:
         """Remember verdicts."""
+        if self._read_only:
+            return
         rows = []
         for cell, verdict in verdicts:
             state, speed = verdict.state, verdict.speed
@@ -106,7 +109,9 @@ class Index:
     def _run(self, work: Callable[[sqlite3.Connection], list[tuple]]) -> list[tuple] | None:
         for again in (True, False):
             try:
-                with contextlib.closing(sqlite3.connect(self.path, timeout=10)) as connection:
+                mode = "ro" if self._read_only else "rwc"
+                name = f"{self.path.absolute().as_uri()}?mode={mode}"
+                with contextlib.closing(sqlite3.connect(name, timeout=10, uri=True)) as connection:
                     (version,) = connection.execute("PRAGMA user_version").fetchone()
                     if version not in (0, _VERSION):
                         raise sqlite3.DatabaseError(f"it has version {version}")
@@ -116,7 +121,7 @@ class Index:
                             connection.execute(f"PRAGMA user_version = {_VERSION}")
                         return work(connection)
             except sqlite3.Error as error:
-                if _out_of_reach(error) or not again:
+                if self._read_only or _out_of_reach(error) or not again:
                     return None
                 self._replace(error)
         return None

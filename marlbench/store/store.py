@@ -41,7 +41,7 @@ class Store:
         return Path(results or os.environ.get("MARLBENCH_RESULTS") or "results").expanduser().absolute()
 
     @classmethod
-    def open(cls, root: Path, *, create: bool = False) -> Store:
+    def open(cls, root: Path, *, create: bool = False, read_only: bool = False) -> Store:
         """The store at `root`; with `create`, made where missing and refused where it cannot be written.
 
         Raises:

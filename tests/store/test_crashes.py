@@ -15,7 +15,7 @@ from marlbench.store.states import State
 from marlbench.store.store import Store
 
 from .conftest import Server, check_tidy, content
-from .fakes import make_cell
+from .fake_cells import make_cell
 
 CELLS = [make_cell(seed, replay=5, diverge=2) for seed in range(3)]
 

@@ -26,7 +26,7 @@ from marlbench.store.store import Store
 from marlbench.store.validity import hash_outcome
 
 from .conftest import Server, check_tidy, content
-from .fakes import make_cell
+from .fake_cells import make_cell
 
 # Long enough to be interrupted half way, with a checkpoint every 7 steps.
 CELLS = [make_cell(seed, steps=60, delay=0.01, replay=7) for seed in range(2)]
