@@ -106,7 +106,7 @@ def command(
     root = Store.locate(results)
     machine = Machine(devices, slot_count(devices, jobs), free_memory(), free_disk(root))
     if dry_run:
-        store = Store.open(root) if (root / "store.json").exists() else None
+        store = Store.open(root, read_only=True) if (root / "store.json").exists() else None
         plan = make_plan(matrix, store, machine, seeds_per_job)
         show_plan(plan, root)
         if as_json:

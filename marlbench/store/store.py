@@ -29,11 +29,11 @@ class Store:
     as such from `result` and `journal`.
     """
 
-    def __init__(self, root: Path, refusal: str = "") -> None:
+    def __init__(self, root: Path, refusal: str = "", read_only: bool = False) -> None:
         """Use `open`. `refusal` says why the store may be read but not written."""
         self.root = root
         self._refusal = refusal
-        self._index = Index(root / "index.sqlite")
+        self._index = Index(root / "index.sqlite", read_only)
 
     @classmethod
     def locate(cls, results: Path | None) -> Path:
@@ -43,6 +43,8 @@ class Store:
     @classmethod
     def open(cls, root: Path, *, create: bool = False, read_only: bool = False) -> Store:
         """The store at `root`; with `create`, made where missing and refused where it cannot be written.
+
+        With `read_only` not even the index is written.
 
         Raises:
             StoreError: there is no store, it cannot be read or made, or (with `create`) its format is not
@@ -74,7 +76,10 @@ class Store:
             raise StoreError(
                 f"{path} does not say which format the store has.", "Is it a store of marlbench?"
             )
-        store = cls(root, _refusal(root, schema))
+        refusal = _refusal(root, schema)
+        if read_only:
+            refusal = refusal or f"the store {root} was opened to be read, not written."
+        store = cls(root, refusal, read_only)
         if create:
             store.require_writable()
         return store

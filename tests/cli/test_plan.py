@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -259,3 +260,20 @@ def test_the_plan_as_json(matrix: Matrix, tmp_path: Path) -> None:
     assert (document["cells"], document["to_run"], document["jobs"]) == (16, 16, 4)
     assert document["seconds"] is None
     assert document["memory_bytes"] >= PROCESS_BYTES["cpu"]
+
+
+def test_a_plan_over_a_read_only_store_writes_nothing(matrix: Matrix, tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    job = Store.open(root, create=True).claim(matrix.cells, 1)[0]
+    # A result that cannot be read is found damaged, which a store that may be written remembers.
+    result = root / "cells" / job.cells[0] / "result.json"
+    result.write_text("{}")
+    os.utime(result, (1, 1))
+    files = sorted(root.rglob("*"))
+    plan = make_plan(matrix, Store.open(root, read_only=True), machine())
+    assert plan.counts["damaged"] == 1
+    assert sorted(root.rglob("*")) == files
+    make_plan(matrix, Store.open(root), machine())
+    assert (root / "index.sqlite").exists()
+    with pytest.raises(MarlbenchError):
+        Store.open(root, read_only=True).claim(matrix.cells, 1)

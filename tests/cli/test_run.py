@@ -156,6 +156,7 @@ def test_failures_retries_and_what_a_user_is_told(run: Any, tmp_path: Path) -> N
     assert document["states"] == {"done": 3, "failed": 1}
     assert [(one["name"], one["failure"]) for one in document["trouble"]] == [("raises/stag/s0", "exception")]
 
+    (tmp_path / "results/index.sqlite").unlink()
     before = snapshot(tmp_path / "results")
     code, out, said = run(*arguments, "--dry-run", "--json")
     assert code == 0
