@@ -318,15 +318,8 @@ def _existing(
         state = states[cell.id]
         if state.state is not State.DONE:
             by_job.setdefault(state.job, []).append(cell)
-    found: list[tuple[Job | None, list[Cell]]] = [(None, by_job.pop(None, []))]
-    for job_id, members in by_job.items():
-        assert store is not None
-        assert job_id is not None
-        try:
-            found.append((store.job(job_id), members))
-        except StoreError:
-            found.append((None, members))
-    return found
+    known = {} if store is None else {job.id: job for job in store.jobs(job for job in by_job if job)}
+    return [(known.get(job_id) if job_id else None, members) for job_id, members in by_job.items()]
 
 
 def _resumed(job: Job, cells: Sequence[Cell], estimates: Estimates) -> PlannedJob:

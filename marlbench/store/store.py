@@ -201,9 +201,11 @@ class Store:
             "`marlbench run` with the same suite makes its jobs again.",
         )
 
-    def jobs(self) -> Iterator[Job]:
-        """Every job that has a readable job.json, by id."""
-        return iter(self._jobs(_names(self.root / "jobs", JOB_ID)))
+    def jobs(self, job_ids: Iterable[str] | None = None) -> Iterator[Job]:
+        """Those of the jobs that have a readable job.json; without `job_ids` all of the store, by id."""
+        if job_ids is None:
+            job_ids = _names(self.root / "jobs", JOB_ID)
+        return iter(self._jobs(job_id for job_id in job_ids if JOB_ID.fullmatch(job_id)))
 
     def job_directory(self, job_id: str) -> Path:
         """jobs/<id>, whether it exists or not; StoreError where that is no id."""

@@ -203,7 +203,7 @@ class Paced:
 
     def __init__(self, store: Store, speeds: dict[str, float]) -> None:
         self._store, self._speeds = store, speeds
-        self.states, self.job, self.progress = store.states, store.job, store.progress
+        self.states, self.jobs, self.progress = store.states, store.jobs, store.progress
 
     def speed(self, suite: str, task: str, backend: str, algorithm: str, device: str) -> float | None:
         assert (suite, backend, device) == ("small", "builtin", "cpu")
