@@ -182,8 +182,11 @@ def final_points(result: Mapping[str, Any]) -> Iterator[Point]:
         ("final/", outcome.get("final") or {}),
         (
             "perf/",
-            {name: execution.get(name) for name in ("seconds", "cpu_seconds", "peak_memory_bytes")}
-            | {"steps_per_second_overall": execution.get("steps_per_second")},
+            # Named apart from the journal's own, which end at the same step.
+            {
+                f"{name}_overall": execution.get(name)
+                for name in ("seconds", "cpu_seconds", "peak_memory_bytes", "steps_per_second")
+            },
         ),
     ]
     for prefix, values in groups:
