@@ -1,0 +1,196 @@
+"""The rows of the speed table: what is timed, by which command, and the floor that it has to keep."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import benchmarl_environment
+import measure
+from measure import HERE, Failed, marlbench
+
+SPEED = str(HERE / "suites" / "speed.yaml")
+MATRIX = str(HERE / "suites" / "matrix.yaml")
+STORE = HERE / "out" / "store"
+DONE = 9000
+
+Sample = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        work: what is timed.
+        floor: what is asked for, in words.
+        figures: series -> function that takes one sample of it; series of one row are taken in turn.
+        judge: medians of the series -> (the figure in words, whether it keeps the floor).
+    """
+
+    work: str
+    floor: str
+    figures: dict[str, Callable[[], Sample]]
+    judge: Callable[[dict[str, Sample]], tuple[str, bool]]
+    prepare: Callable[[], None] = field(default=lambda: None)
+
+
+def medians(samples: dict[str, list[Sample]]) -> dict[str, Sample]:
+    """The median of every figure of every series."""
+    return {
+        name: {figure: median(sample[figure] for sample in taken) for figure in taken[0]}
+        for name, taken in samples.items()
+    }
+
+
+def _speed(measured: dict[str, Any]) -> Sample:
+    sample = {name: float(value) for name, value in measured.items()}
+    sample["steps_per_cpu_second"] = sample["steps"] / sample["cpu_seconds"]
+    sample["steps_per_second"] = sample["steps"] / sample["wall_seconds"]
+    return sample
+
+
+def _ours(*arguments: str) -> Callable[[], Sample]:
+    return lambda: _speed(measure.script(sys.executable, "train_ours.py", *arguments))
+
+
+def _benchmarl() -> Sample:
+    return _speed(measure.script(benchmarl_environment.python(), "train_benchmarl.py"))
+
+
+def _ratio(floor: float) -> Callable[[dict[str, Sample]], tuple[str, bool]]:
+    def judge(of: dict[str, Sample]) -> tuple[str, bool]:
+        # CPU seconds count the workers of an adapter, and the neighbours on a busy machine do not count in them.
+        ours, theirs = (of[name]["steps_per_cpu_second"] for name in ("marlbench", "BenchMARL"))
+        wall = of["marlbench"]["steps_per_second"] / of["BenchMARL"]["steps_per_second"]
+        said = f"{ours / theirs:.1f} x ({ours:,.0f} against {theirs:,.0f} a CPU-second; {wall:.1f} x by the clock)"
+        return said, ours / theirs >= floor
+
+    return judge
+
+
+def _at_least(floor: float) -> Callable[[dict[str, Sample]], tuple[str, bool]]:
+    def judge(of: dict[str, Sample]) -> tuple[str, bool]:
+        speed, wall = (of["marlbench"][f"steps_per_{unit}"] for unit in ("cpu_second", "second"))
+        return f"{speed:,.0f} a CPU-second ({wall:,.0f} by the clock)", speed >= floor
+
+    return judge
+
+
+def _under(limit: float, figure: str) -> Callable[[dict[str, Sample]], tuple[str, bool]]:
+    def judge(of: dict[str, Sample]) -> tuple[str, bool]:
+        said = [
+            f"{name}: {sample['wall_seconds']:.2f} s by the clock, {sample['cpu_seconds']:.2f} s of CPU"
+            for name, sample in of.items()
+        ]
+        return "; ".join(said), next(iter(of.values()))[figure] < limit
+
+    return judge
+
+
+def _command(*arguments: str, one_core: bool = True, results: Path | None = None) -> Callable[[], Sample]:
+    """Times a command of marlbench with a store of its own, and checks what `run --json` says at its end."""
+
+    def sample() -> Sample:
+        with tempfile.TemporaryDirectory() as folder:
+            store = ["--results", str(results or Path(folder) / "results")] if "run" in arguments else []
+            timed = measure.run(marlbench(*arguments, *store), one_core=one_core, directory=Path(folder))
+        if "run" in arguments:
+            said = json.loads(timed.stdout)
+            wanted = DONE if "--dry-run" in arguments else said["cells"]
+            if said["done"] != wanted:
+                raise Failed(f"{said['done']} of {said['cells']} cells are done, {wanted} were expected")
+        return {"wall_seconds": timed.wall_seconds, "cpu_seconds": timed.cpu_seconds}
+
+    return sample
+
+
+def _fill() -> None:
+    """A store with 9,000 of the 10,000 cells done; one that an earlier version of marlbench filled is filled anew."""
+    resolve = _command("run", MATRIX, "--dry-run", "--json", results=STORE)
+    if STORE.exists():
+        try:
+            resolve()
+            return
+        except Failed:
+            measure.run(["rm", "-rf", str(STORE)])
+    print("Filling a store with 9,000 finished cells: a minute or two.", file=sys.stderr, flush=True)
+    measure.run([sys.executable, str(HERE / "fill_store.py"), str(STORE), "90"], one_core=False)
+    resolve()
+
+
+def _without_index() -> Sample:
+    for file in STORE.glob("index.sqlite*"):
+        file.unlink()
+    return _command("run", MATRIX, "--dry-run", "--json", results=STORE)()
+
+
+def _one_and_ten(of: dict[str, Sample]) -> tuple[str, bool]:
+    one, ten = (of[name]["wall_seconds"] for name in ("one seed", "ten seeds"))
+    speeds = " and ".join(f"{sample['steps_per_second']:,.0f}" for sample in of.values())
+    return f"{ten / one:.2f} x the time ({speeds} seed-steps a second)", ten / one <= 2
+
+
+ROWS = {
+    "native": Row(
+        "IPPO on native simple_spread, 16 environments x 128 steps, one seed: whole training",
+        "12 x BenchMARL on mpe2",
+        {"marlbench": _ours("--task", "native"), "BenchMARL": _benchmarl},
+        _ratio(12),
+    ),
+    "command": Row(
+        "the same for 200,000 steps, from the command to the recorded result, with 6 evaluations",
+        "under 32 s",
+        {"marlbench": _command("run", SPEED, "--task", "native", "--device", "cpu", "--jobs", "1", "--json")},
+        _under(32, "wall_seconds"),
+    ),
+    "ten_seeds": Row(
+        "the same, ten seeds in one job",
+        "15,000 seed-steps a second",
+        {"marlbench": _ours("--task", "native", "--seeds", "10", "--rollouts", "8")},
+        _at_least(15_000),
+    ),
+    "mpe2": Row(
+        "IPPO on mpe2 simple_spread through the adapter, workers' CPU counted",
+        "2 x BenchMARL",
+        {"marlbench": _ours("--task", "mpe2", "--rollouts", "4"), "BenchMARL": _benchmarl},
+        _ratio(2),
+    ),
+    "gpu": Row(
+        "ten seeds in one job on a GPU, against one seed",
+        "at most 2 x the time",
+        {
+            "one seed": _ours("--device", "cuda"),
+            "ten seeds": _ours("--device", "cuda", "--seeds", "10"),
+        },
+        _one_and_ten,
+    ),
+    "quickstart": Row(
+        "marlbench run quickstart, on every core",
+        "under 4 minutes on two cores",
+        {"marlbench": _command("run", "quickstart", "--device", "cpu", "--json", one_core=False)},
+        _under(240, "wall_seconds"),
+    ),
+    "help": Row(
+        "marlbench --help",
+        "under 0.5 s of CPU",
+        {"marlbench": _command("--help")},
+        _under(0.5, "cpu_seconds"),
+    ),
+    "matrix": Row(
+        "resolving a matrix of 10,000 cells with 9,000 done",
+        "under 5 s",
+        {
+            "marlbench": _command("run", MATRIX, "--dry-run", "--json", results=STORE),
+            "after the index was lost": _without_index,
+        },
+        _under(5, "wall_seconds"),
+        _fill,
+    ),
+}
