@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from marlbench.store.store import Store
 
 # What a job has resident before it holds any tensor: the interpreter, torch, and with CUDA its libraries.
-PROCESS_BYTES = {"cpu": 350 << 20, "cuda": 3 << 30}
+PROCESS_BYTES = {"cpu": 400 << 20, "cuda": 3 << 30}
 
 
 @dataclass(frozen=True)
