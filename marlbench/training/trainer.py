@@ -7,7 +7,6 @@ replay files of its algorithm, and it never looks at a clock: what it returns de
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from marlbench.environments.keys import row_keys
 from marlbench.plugins import load
 from marlbench.training.episodes import EpisodeSums, Window
 from marlbench.training.evaluation import Evaluator, cut_memory
+from marlbench.training.findings import Findings
 
 TRAINING_STREAM = 0
 # Streams of evaluations follow; the absolute metric's lies beyond any number of them.
@@ -76,8 +76,6 @@ class Trainer:
         self.seeds = tuple(cell.seed for cell in cells)
         self.rows = first.rows
         self.protocol = Protocol.model_validate(first.protocol)
-        self.score_metric = str(first.score["metric"])
-        self.low, self.high = float(first.score["low"]), float(first.score["high"])
         environment = environment_class(first)
         parameters = environment.Parameters(**first.parameters)
 
@@ -115,12 +113,7 @@ class Trainer:
         self.time = 0
         self.evaluated = 0
         self.phase = "train"
-        self.evaluations: list[list[dict[str, Any]]] = [[] for _ in cells]
-        self.absolute: list[dict[str, float]] = [{} for _ in cells]
-        self.diverged_at: list[int | None] = [None] * self.members
-        self.best_value = [-torch.inf] * self.members
-        self.best = self.algorithm.policy.parameters()
-        self.last = self.best.clone()
+        self.findings = Findings(cells, self.algorithm.policy.parameters())
         self.sums = EpisodeSums(self.members * self.rows, agents, device)
         self.window, self.point_window, self.final_window = (Window(self.members, device) for _ in range(3))
         self.view = self.environment.reset(row_keys(self.seeds, TRAINING_STREAM, self.rows, device))
@@ -229,24 +222,26 @@ class Trainer:
             return []
         self.train_points.pop(0)
         records = self._check_finite()
-        for member, means in enumerate(self.window.means()):
-            if means and self.diverged_at[member] is None:
-                records.append(Record(member, "train", self.steps, means))
+        means = self.window.means()
+        records += [
+            Record(member, "train", self.steps, means[member])
+            for member in self.findings.live()
+            if means[member]
+        ]
         self.window.clear()
         return records
 
     def _check_finite(self) -> list[Record]:
         """Freeze the members whose parameters are no longer numbers."""
-        finite = self.algorithm.policy.parameters().isfinite().all(1).tolist()
-        records = []
-        for member, sound in enumerate(finite):
-            if not sound and self.diverged_at[member] is None:
-                self.diverged_at[member] = self.steps
-                records.append(Record(member, "diverged", self.steps, {}))
-        if all(at is not None for at in self.diverged_at):
-            self.last = self.algorithm.policy.parameters()
+        parameters = self.algorithm.policy.parameters()
+        finite = parameters.isfinite().all(1).tolist()
+        broken = [member for member in self.findings.live() if not finite[member]]
+        for member in broken:
+            self.findings.diverged_at[member] = self.steps
+        if not self.findings.live():
+            self.findings.last = parameters
             self.phase = "finished"
-        return records
+        return [Record(member, "diverged", self.steps, {}) for member in broken]
 
     def _begin_evaluation(self) -> None:
         if self.phase == "finished":
@@ -261,51 +256,35 @@ class Trainer:
         if self.phase == "finished":
             return records
         assert self.evaluator is not None
-        results = self.evaluator.results()
         present = self.algorithm.policy.parameters()
-        for member in range(self.members):
-            if self.diverged_at[member] is not None:
-                continue
-            values, episodes = self._member_values(results, member)
-            self.evaluations[member].append({"step": self.steps, "values": values})
-            records.append(Record(member, "evaluation", self.steps, values, episodes))
-            signed = values["score"]
-            if signed > self.best_value[member]:
-                self.best_value[member] = signed
-                self.best[member] = present[member]
+        for record in self._records("evaluation"):
+            self.findings.evaluated(record.member, self.steps, record.values, present[record.member])
+            records.append(record)
         if self.evaluated < len(self.points):
             self.phase = "train"
             return records
-        self.last = present
-        self.algorithm.policy.load_parameters(self.best)
+        self.findings.last = present
+        self.algorithm.policy.load_parameters(self.findings.best)
         self.phase = "absolute"
         self.evaluator.begin(ABSOLUTE_STREAM, self.protocol.absolute_episodes)
         return records
 
-    def _member_values(
-        self, results: Mapping[str, Tensor], member: int
-    ) -> tuple[dict[str, float], dict[str, list[float]]]:
-        episodes = {name: value[member].tolist() for name, value in results.items()}
-        values = {name: float(value[member].mean()) for name, value in results.items()}
-        return self._with_score(values), episodes
-
-    def _with_score(self, values: dict[str, float]) -> dict[str, float]:
-        if self.score_metric not in values:
-            raise ValueError(
-                f"the task is scored by '{self.score_metric}', which is not among its metrics: "
-                f"{', '.join(sorted(values))}"
-            )
-        return {**values, "score": (values[self.score_metric] - self.low) / (self.high - self.low)}
-
-    def _absolute(self) -> list[Record]:
+    def _records(self, kind: str) -> list[Record]:
+        """What the evaluation that just ended says of every live member."""
         assert self.evaluator is not None
         results = self.evaluator.results()
-        self.algorithm.policy.load_parameters(self.last)
         records = []
-        for member in range(self.members):
-            if self.diverged_at[member] is None:
-                self.absolute[member], episodes = self._member_values(results, member)
-                records.append(Record(member, "absolute", self.steps, self.absolute[member], episodes))
+        for member in self.findings.live():
+            episodes = {name: value[member].tolist() for name, value in results.items()}
+            values = {name: float(value[member].mean()) for name, value in results.items()}
+            records.append(Record(member, kind, self.steps, self.findings.with_score(values), episodes))
+        return records
+
+    def _absolute(self) -> list[Record]:
+        records = self._records("absolute")
+        for record in records:
+            self.findings.absolute[record.member] = record.values
+        self.algorithm.policy.load_parameters(self.findings.last)
         self.phase = "finished"
         return records
 
@@ -314,48 +293,28 @@ class Trainer:
         records = self._check_finite()
         self.evaluated += 1
         over = self.evaluated == len(self.points)
-        finals = self.final_window.means()
-        for member, means in enumerate(self.point_window.means()):
-            if self.diverged_at[member] is not None:
-                continue
-            values = self._with_score(means)
-            self.evaluations[member].append({"step": self.steps, "values": values})
+        present = self.algorithm.policy.parameters()
+        means, finals = self.point_window.means(), self.final_window.means()
+        for member in self.findings.live():
+            values = self.findings.with_score(means[member])
+            self.findings.evaluated(member, self.steps, values, present[member])
             records.append(Record(member, "evaluation", self.steps, values))
             if over:
-                self.absolute[member] = self._with_score(finals[member])
-                records.append(Record(member, "absolute", self.steps, self.absolute[member]))
+                self.findings.absolute[member] = self.findings.with_score(finals[member])
+                records.append(Record(member, "absolute", self.steps, self.findings.absolute[member]))
         self.point_window.clear()
         if over:
-            self.best = self.last = self.algorithm.policy.parameters()
+            self.findings.last = present
             self.phase = "finished"
         return records
 
     def outcome(self, member: int) -> dict[str, Any]:
-        """What a finished member found: everything in it depends on the cell and the job's membership alone."""
-        at = self.diverged_at[member]
-        digest = hashlib.sha256()
-        for parameters in (self.best, self.last):
-            digest.update(parameters[member].cpu().contiguous().numpy().tobytes())
-        evaluations = self.evaluations[member]
-        return {
-            "status": "completed" if at is None else "diverged",
-            "steps": self.steps if at is None else at,
-            "evaluations": evaluations,
-            "final": evaluations[-1]["values"] if evaluations else {},
-            "absolute": self.absolute[member],
-            "parameters_sha256": digest.hexdigest(),
-            "resume": self.environment.resume,
-        }
+        """What a finished member found: it depends on the cell and the job's membership alone."""
+        return self.findings.outcome(member, self.steps, self.environment.resume)
 
     def policy(self, member: int) -> dict[str, Any]:
         """The best and the last policy of a finished member: tensors and plain values."""
-        cell, describe = self.cells[member], self.algorithm.policy.describe
-        return {
-            "cell": cell.id,
-            "algorithm": cell.algorithm,
-            "best": describe(self.best[member]),
-            "last": describe(self.last[member]),
-        }
+        return self.findings.policy(member, self.algorithm.policy)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values. What lies in files of the algorithm is made durable first."""
@@ -369,8 +328,7 @@ class Trainer:
             "memory": self.memory,
             "sums": self.sums.state_dict(),
             "windows": [w.state_dict() for w in (self.window, self.point_window, self.final_window)],
-            "best": self.best.clone(),
-            "last": self.last.clone(),
+            "findings": self.findings.state_dict(),
             "plain": {name: deepcopy(getattr(self, name)) for name in _PLAIN},
         }
 
@@ -387,14 +345,14 @@ class Trainer:
         windows = (self.window, self.point_window, self.final_window)
         for window, saved in zip(windows, state["windows"], strict=True):
             window.load_state_dict(saved)
-        self.best, self.last = (state[name].to(self.device, copy=True) for name in ("best", "last"))
+        self.findings.load_state_dict(state["findings"])
         self.view = self.environment.load_state_dict(state["environment"])
         if self.environment.resume == "episode":
             self._start_rows_again()
         if self.evaluator is not None:
             self.evaluator.load_state_dict(state["evaluator"])
         if self.phase == "absolute":
-            self.algorithm.policy.load_parameters(self.best)
+            self.algorithm.policy.load_parameters(self.findings.best)
 
     def _start_rows_again(self) -> None:
         """The rows came back with fresh episodes: forget what depended on the interrupted ones."""
@@ -418,9 +376,5 @@ _PLAIN = (
     "time",
     "evaluated",
     "phase",
-    "evaluations",
-    "absolute",
-    "diverged_at",
-    "best_value",
     "train_points",
 )

@@ -82,8 +82,8 @@ def test_resumed_anywhere_it_ends_bit_for_bit_the_same(
     assert resumed >= 3 or algorithm == "random"
     assert results(torn) == expected
     assert records == expected_records
-    assert torch.equal(torn.best, whole.best)
-    assert torch.equal(torn.last, whole.last)
+    assert torch.equal(torn.findings.best, whole.findings.best)
+    assert torch.equal(torn.findings.last, whole.findings.last)
 
 
 def test_evaluations_are_evenly_spaced_and_every_row_plays_one_episode(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_members_stream_depends_on_its_seed_alone(tmp_path: Path) -> None:
     assert torch.equal(together.noise[:, 4:8], alone.noise)
     finish(together)
     finish(alone)
-    torch.testing.assert_close(together.last[1], alone.last[0], atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(together.findings.last[1], alone.findings.last[0], atol=1e-4, rtol=1e-3)
 
 
 def test_a_diverged_member_is_a_result_and_the_others_go_on(tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ def test_the_absolute_metric_is_the_best_evaluated_policys(tmp_path: Path) -> No
                 seen.append((record.values["score"], trainer.algorithm.policy.parameters()[0]))
             if record.kind == "evaluation" and len(seen) == 3:
                 # From here on the policy that acts is the best one.
-                seen[-1] = (seen[-1][0], trainer.last[0])
+                seen[-1] = (seen[-1][0], trainer.findings.last[0])
     best = max(seen, key=lambda pair: pair[0])
-    assert torch.equal(trainer.best[0], best[1])
-    assert torch.equal(trainer.last[0], seen[-1][1])
+    assert torch.equal(trainer.findings.best[0], best[1])
+    assert torch.equal(trainer.findings.last[0], seen[-1][1])
 
 
 def test_online_protocol_measures_the_training_itself(tmp_path: Path) -> None:
