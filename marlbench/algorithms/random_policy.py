@@ -29,7 +29,7 @@ class UniformPolicy(Policy):
 
 
 class RandomPolicy(Algorithm):
-    """No hyperparameters, nothing learnt."""
+    """Every agent takes a uniformly random available action; there is nothing to set and nothing to learn."""
 
     revision = 1
     Hyperparameters = Hyperparameters
