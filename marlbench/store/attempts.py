@@ -52,8 +52,9 @@ def read(cell: Path) -> list[dict[str, Any]]:
     folder = cell / "attempts"
     records = []
     try:
-        names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
+        with durable.reading(folder):
+            names = os.listdir(folder)
+    except FileNotFoundError:
         return []
     for name in names:
         match = _NAME.fullmatch(name)
@@ -128,7 +129,7 @@ def end(
             if not error.full:
                 raise
             # On a full disk there is no room for a second file, but the old one's block is ours already. A
-            # crash here leaves an unreadable record, which reads as an attempt without an end.
+            # crash here may leave an unreadable record of an attempt that failed, and nothing worse.
             with durable.told(path), path.open("r+b") as stream:
                 stream.write(durable.dump(record))
                 stream.truncate()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from marlbench.store import durable
+from marlbench.store.failures import is_out_of_memory
 
 SCHEMA = 1
 NAME = "checkpoint.pt"
@@ -60,21 +61,29 @@ def load(path: Path) -> dict[str, Any] | None:
     """The content of a checkpoint, its tensors on the CPU; None where there is none.
 
     Raises:
-        Corrupt: it cannot be read, or is not a checkpoint that we know.
+        Corrupt: its content is not that of a checkpoint that we know.
+        StoreError: it cannot be read.
     """
     import torch
 
-    if not path.exists():
+    try:
+        with durable.reading(path):
+            # All of it, so that whatever goes wrong below is the content's fault.
+            content = io.BytesIO(path.read_bytes())
+    except FileNotFoundError:
         return None
     try:
         # torch does not look at the checksums that it wrote.
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(content) as archive:
             if (bad := archive.testzip()) is not None:
                 raise Corrupt(f"the checksum of {bad} does not match")
-        document = torch.load(path, map_location="cpu", weights_only=True)
+        content.seek(0)
+        document = torch.load(content, map_location="cpu", weights_only=True)
     except Corrupt:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         reason = str(error).strip().split("\n")[0]
         raise Corrupt(f"{type(error).__name__}: {reason}") from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
@@ -83,8 +92,7 @@ def load(path: Path) -> dict[str, Any] | None:
 
 
 def clean(directory: Path) -> None:
-    """Remove what a job needs only while it is unfinished; progress.json last, which tells that this is to be
-    done."""
+    """Remove what a job needs only while it is unfinished; progress.json, which says so, goes last."""
     shutil.rmtree(directory / "replay", ignore_errors=True)
     for path in (directory / NAME, directory / "progress.json"):
         for file in (durable.temporary_name(path), path):
@@ -94,8 +102,7 @@ def clean(directory: Path) -> None:
 
 
 def compact(value: Any) -> Any:
-    """Plain values and tensors, each tensor on the CPU with a storage of its own and no more than it
-    shows."""
+    """Plain values and tensors, each tensor on the CPU and with no more storage than it shows."""
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -50,6 +50,21 @@ def told(path: Path, doing: str = "write") -> Iterator[None]:
         raise Unwritable(f"cannot {doing} {path}: {error.strerror or error}.", hint, full) from error
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn an OSError into a StoreError that names the file; what is missing stays a FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except NotADirectoryError as error:
+        raise FileNotFoundError(str(error)) from None
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}.", "Make it readable for this user."
+        ) from error
+
+
 def sync_directory(directory: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -197,11 +212,8 @@ def read(path: Path) -> dict[str, Any] | None:
         StoreError: the file cannot be read.
     """
     try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
+        with reading(path):
+            content = path.read_bytes()
+    except FileNotFoundError:
         return None
-    except OSError as error:
-        raise StoreError(
-            f"cannot read {path}: {error.strerror or error}.", "Make it readable for this user."
-        ) from error
     return parse(content)

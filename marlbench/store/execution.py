@@ -36,8 +36,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_sha() -> str | None:
-    """The commit of the repository that marlbench runs from, with "-dirty" if it was changed; None
-    elsewhere."""
+    """The commit of the repository that marlbench runs from, "-dirty" if changed since; None elsewhere."""
     root = Path(marlbench.__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

@@ -9,8 +9,8 @@ Order of what becomes durable, so that power may fail between any two steps:
 3. A result (`JobTraining.finish`): the journal is fsynced, policy.pt written, then result.json, which proves
    the journal; then the end of the attempt. A crash in between leaves a cell without a result, whose job goes
    on from its last checkpoint and ends the same way.
-4. checkpoint.pt and replay/ go when every member is done. What a crash leaves of them, the next start
-removes.
+4. checkpoint.pt and replay/ go when every member is done. What a crash leaves of them, the next claim of these
+   cells removes.
 """
 
 from __future__ import annotations

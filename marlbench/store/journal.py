@@ -144,9 +144,9 @@ def read_header(path: Path) -> dict[str, Any] | None:
         Damaged: the first line is not this cell's header.
     """
     try:
-        with path.open("rb") as stream:
+        with durable.reading(path), path.open("rb") as stream:
             line = stream.readline()
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     return _header(line, path.parent.name) if line.endswith(b"\n") else None
 
@@ -160,8 +160,9 @@ def read_lines(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]
         Damaged: a line is not what it must be.
     """
     try:
-        stream = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
+        with durable.reading(path):
+            stream = path.open("rb")
+    except FileNotFoundError:
         return
     with stream:
         position = 0
@@ -176,8 +177,9 @@ def measure(path: Path, limit: int | None = None) -> Extent:
     """Bytes, records and hash of the first `limit` bytes of a journal; of nothing where it is missing."""
     digest, size, lines = hashlib.sha256(), 0, 0
     try:
-        stream = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
+        with durable.reading(path):
+            stream = path.open("rb")
+    except FileNotFoundError:
         return Extent(0, 0, digest.hexdigest())
     with stream:
         while block := stream.read(1 << 20 if limit is None else min(1 << 20, limit - size)):

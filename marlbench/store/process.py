@@ -52,9 +52,10 @@ class Guard:
             os.setpgid(0, 0)
         # The C handler writes the signal's number at once, while a Python handler waits for the main thread,
         # which may be inside a library for longer than the grace.
-        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, _nothing)
         _installed.append(self)
         threading.Thread(target=self._watch, args=(reader, _lifeline()), name="guard", daemon=True).start()
@@ -75,8 +76,8 @@ class Guard:
                 watched.remove(lifeline if lifeline is not None and len(watched) > 1 else signals)
                 continue
             if signals in ready:
-                for number in os.read(signals, 64):
-                    if number in (signal.SIGTERM, signal.SIGINT):
+                for number in _read(signals):
+                    if number in _SIGNALS:
                         self.stop(128 + number, f"stopped by {signal.Signals(number).name}")
             if lifeline is not None and lifeline in ready and not _read(lifeline):
                 watched.remove(lifeline)
@@ -190,15 +191,29 @@ def _read(descriptor: int) -> bytes:
 
 
 _installed: list[Guard] = []
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_mask = threading.local()
 
 
-def _restore_signals() -> None:
+def _before_fork() -> None:
     if _installed:
-        _installed.clear()
+        _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _after_fork() -> None:
+    if _installed:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+
+
+def _after_fork_in_child() -> None:
+    if _installed:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        _after_fork()
+        _installed.clear()
 
 
-# A forked worker that is told to end must do so, and must not wake its parent instead.
-os.register_at_fork(after_in_child=_restore_signals)
+# A forked worker that is told to end must do so, and must not wake its parent instead: not even in the moment
+# in which it still has its parent's handlers, so signals wait until these are gone.
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child, after_in_parent=_after_fork)

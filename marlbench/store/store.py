@@ -141,8 +141,7 @@ class Store:
         return found[0]
 
     def result(self, cell_id: str) -> dict[str, Any]:
-        """result.json, verified against identity, journal and hashes; Damaged where it is missing or does not
-        hold."""
+        """result.json, verified against identity, journal and hashes; Damaged where one does not hold."""
         return validity.verify(self.cell_directory(cell_id))
 
     def journal(self, cell_id: str, limit: int | None = None) -> Iterator[dict[str, Any]]:

@@ -105,10 +105,12 @@ class FakeTrainer:
                 (self.path.parent.parent / "worker").write_text(str(worker))
                 time.sleep(60)
             case "worker":
-                if (worker := os.fork()) == 0:
-                    time.sleep(60)
-                os.kill(worker, signal.SIGTERM)
-                assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == -signal.SIGTERM
+                for pause in (0, 0, 0, 0, 0.001, 0.01):
+                    if (worker := os.fork()) == 0:
+                        time.sleep(60)
+                    time.sleep(pause)
+                    os.kill(worker, signal.SIGTERM)
+                    assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == -signal.SIGTERM
 
     def state_dict(self) -> dict[str, Any]:
         # What lies in the file must be durable before the checkpoint that speaks of it.
