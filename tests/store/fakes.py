@@ -6,7 +6,7 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,13 @@ class Record:
     step: int
     values: dict[str, float]
     episodes: dict[str, list[float]] | None = None
+
+
+class Disturbance:
+    """Something that happens to the process while a step is taken; later steps take their time."""
+
+    step: int | None = None
+    happen: Callable[[], None]
 
 
 class FakeTrainer:
@@ -61,6 +68,9 @@ class FakeTrainer:
             time.sleep(delay)
         self.steps += 1
         self.unsaved += 1
+        if self.steps == Disturbance.step:
+            Disturbance.happen()
+            self.parameters = self.parameters | {"delay": 0.05}
         if 2 * self.steps == self.total_steps:
             self._fail()
         noise = torch.stack([torch.rand(3, generator=generator) for generator in self.generators])

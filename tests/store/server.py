@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 import threading
 import traceback
@@ -16,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fakes import FakeTrainer
+from fakes import Disturbance, FakeTrainer
 from power import Power
 
 from marlbench.catalog.cell import Cell
@@ -30,17 +31,21 @@ def work(order: dict[str, Any]) -> int:
     """Claim the cells and run their jobs, as one process; or run one job of an existing store.
 
     Orders: `job`, only this job; `power`, `stop_at`, `remains`, see power.py; `operations`, a file for their number;
-    `after` so many seconds send itself `signal`, or else close the scheduler's end of the lifeline; `user`, become
-    this one first; `file_limit`, bytes of the largest file that can be written.
+    `kill_after`, seconds; `at_step` send itself `signal`, or else close the scheduler's end of the lifeline; `user`,
+    become this one first; `file_limit`, bytes of the largest file that can be written.
     """
     root = Path(order["root"])
     power = Power(root.parent, order.get("stop_at"), _path(order.get("remains")))
     if order.get("power"):
         power.install()
-    if "after" in order:
+    if "kill_after" in order:
+        threading.Timer(order["kill_after"], os.kill, (os.getpid(), signal.SIGKILL)).start()
+    if "at_step" in order:
         lifeline, scheduler = os.pipe()
         os.environ["MARLBENCH_LIFELINE"] = str(lifeline)
-        threading.Timer(order["after"], _disturb, (order, scheduler)).start()
+        Disturbance.step = order["at_step"]
+        number = order.get("signal")
+        Disturbance.happen = lambda: os.kill(os.getpid(), number) if number else os.close(scheduler)
     if "user" in order:
         os.setuid(order["user"])
     if "file_limit" in order:
@@ -58,13 +63,6 @@ def work(order: dict[str, Any]) -> int:
         if "operations" in order:
             Path(order["operations"]).write_text(str(power.operations))
     return code
-
-
-def _disturb(order: dict[str, Any], scheduler: int) -> None:
-    if "signal" in order:
-        os.kill(os.getpid(), order["signal"])
-    else:
-        os.close(scheduler)
 
 
 def _path(text: str | None) -> Path | None:

@@ -85,7 +85,7 @@ def test_power_lost_again_while_the_job_resumes(
         check_tidy(root / "results", CELLS)
 
 
-LONG = [make_cell(seed, steps=120, delay=0.01) for seed in range(2)]
+LONG = [make_cell(seed, steps=300, delay=0.01) for seed in range(2)]
 
 
 def test_killed_at_random_moments(server: Server, machine: Path) -> None:
@@ -96,10 +96,7 @@ def test_killed_at_random_moments(server: Server, machine: Path) -> None:
     store = Store.open(root, create=True)
     for _ in range(6):
         moment = 0.05 + chance.random() * 0.4
-        assert (
-            server.run(root, LONG, after=moment, signal=signal.SIGKILL, checkpoint_seconds=0.01)
-            == -signal.SIGKILL
-        )
+        assert server.run(root, LONG, kill_after=moment, checkpoint_seconds=0.01) == -signal.SIGKILL
         for state in store.states(cell.id for cell in LONG).values():
             assert state.state in (State.PLANNED, State.FAILED)
             assert state.state is State.PLANNED or "killed" in state.detail
@@ -107,4 +104,4 @@ def test_killed_at_random_moments(server: Server, machine: Path) -> None:
     assert content(root, LONG) == expected
     check_tidy(root, LONG)
     assert list(root.glob("cells/*/attempts/*.tail.jsonl"))
-    assert {store.states([cell.id])[cell.id].attempts for cell in LONG} <= {5, 6, 7}
+    assert all(2 < store.states([cell.id])[cell.id].attempts <= 7 for cell in LONG)

@@ -43,7 +43,7 @@ def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dic
 def stopped(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store whose job was stopped by SIGTERM half way."""
     root = tmp_path_factory.mktemp("stopped") / "results"
-    assert server.run(root, CELLS, after=0.3, signal=signal.SIGTERM) == 143
+    assert server.run(root, CELLS, at_step=20, signal=signal.SIGTERM) == 143
     return root
 
 
@@ -139,7 +139,7 @@ def test_a_job_that_is_told_to_leave_checkpoints_and_resumes(
     reason: str,
 ) -> None:
     root = machine / "results"
-    assert server.run(root, CELLS, after=0.3, **disturbance) == code
+    assert server.run(root, CELLS, at_step=20, **disturbance) == code
     store = Store.open(root)
     found = state(store)
     assert found.state is State.INTERRUPTED
@@ -159,7 +159,7 @@ def test_a_job_that_is_told_to_leave_checkpoints_and_resumes(
 
 def test_a_job_that_does_not_leave_is_killed_with_its_workers(server: Server, machine: Path) -> None:
     cell = make_cell(fail="hang")
-    assert server.run(machine / "results", [cell], after=0.3, signal=signal.SIGTERM) == -signal.SIGKILL
+    assert server.run(machine / "results", [cell], at_step=6, signal=signal.SIGTERM) == -signal.SIGKILL
     store = Store.open(machine / "results")
     worker = int((only(store).directory / "worker").read_text())
     deadline = time.monotonic() + 30
@@ -385,7 +385,7 @@ def test_a_member_damaged_while_its_job_is_interrupted(
     """A done member whose job's checkpoint knows no journal of it cannot be resumed."""
     assert server.run(interrupted.root, CELLS) == 0
     shutil.rmtree(interrupted.root / "cells" / CELLS[1].id)
-    assert server.run(interrupted.root, CELLS, after=0.3, signal=signal.SIGTERM) == 143
+    assert server.run(interrupted.root, CELLS, at_step=20, signal=signal.SIGTERM) == 143
     edit(interrupted, lambda result: result.update(schema=9))
     assert server.run(interrupted.root, CELLS[:1]) == 0
     assert "it knows no journal" in server.said()
@@ -427,7 +427,7 @@ def test_a_full_disk_loses_nothing(server: Server, machine: Path, undisturbed: d
         pytest.skip("mounting a small file system is not permitted here")
     try:
         root = disk / "results"
-        assert server.run(root, CELLS, after=0.3, signal=signal.SIGTERM) == 143
+        assert server.run(root, CELLS, at_step=20, signal=signal.SIGTERM) == 143
         with (disk / "filler").open("wb", buffering=0) as filler:
             while True:
                 try:
