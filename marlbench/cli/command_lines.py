@@ -34,7 +34,8 @@ def _program() -> Sequence[str]:
     if path.name == "__main__.py":
         python = Path(sys.executable)
         found = shutil.which(python.name)
-        short = found is not None and os.path.realpath(found) == os.path.realpath(python)
+        # Not resolved: the interpreters of all virtual environments are links to one file.
+        short = found is not None and Path(found).absolute() == python.absolute()
         return [python.name if short else str(python), "-m", "marlbench"]
     found = shutil.which(path.name)
     if found is not None and os.path.exists(path) and os.path.samefile(found, path):

@@ -159,7 +159,7 @@ class PlainWatcher(Watcher):
     def started(self, tracked: Tracked) -> None:
         super().started(tracked)
         where = tracked.slot.title if tracked.slot is not None else ""
-        how = "resumes" if tracked.job.resumes or tracked.retries else "starts"
+        how = "goes on" if tracked.job.resumes else "starts again" if tracked.retries else "starts"
         self.print(f"{self.account.names(tracked)} {how} on {where} (job {tracked.job.id})")
 
     def done(self, tracked: Tracked) -> None:

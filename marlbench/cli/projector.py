@@ -91,6 +91,7 @@ class Projector:
     def _last_line(self) -> str:
         self._said.seek(0)
         lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines()]
-        # After an error comes its hint.
-        told = [line for line in lines if line.startswith("error: ")] or [line for line in lines if line]
-        return told[-1].removeprefix("error: ").removeprefix(_PREFIX) if told else ""
+        # After an error comes its hint, or what a library had to add.
+        errors = [line for line in lines if line.startswith(("error: ", "internal error: "))]
+        told = errors or [line for line in lines if line][-1:]
+        return told[0].removeprefix("error: ").removeprefix(_PREFIX) if told else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from marlbench.cli.command_lines import again
 from marlbench.cli.options import Json, Results
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _print(
     if len(trouble) > _NAMED:
         console.print(Text(f"and {len(trouble) - _NAMED} more cells in trouble; --json names all"))
     if trouble:
-        console.print(Text(f"marlbench logs {trouble[0].id[:12]} shows more of the first."))
+        console.print(Text(f"{again('logs', store.root, trouble[0].id[:12])} shows more of the first."))
 
 
 def _pace(store: Store, job: Job) -> str:

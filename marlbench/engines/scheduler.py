@@ -26,6 +26,7 @@ from marlbench.engines.jobs import (
     explain_exit,
 )
 from marlbench.engines.slots import Slot, Slots
+from marlbench.errors import StoreError
 from marlbench.store.states import CellState, Failure, Job, State
 
 GRACE_SECONDS = 10.0
@@ -227,14 +228,19 @@ class Scheduler:
             self._finish(tracked, elsewhere=False)
             return
         if self._signals:
-            self._store.reconcile(tracked.job.id, None, "stopped by its scheduler")
+            self._reconcile(tracked, None, "stopped by its scheduler")
             tracked.phase = Phase.STOPPED
             return
         failure, reason = explain_exit(code, output)
         if tracked.timed_out:
             failure, reason = Failure.TIMEOUT, f"no sign of life for {self._silence:.0f} seconds"
-        self._store.reconcile(tracked.job.id, failure, reason)
+        self._reconcile(tracked, failure, reason)
         self._fail(tracked, self._store.states(tracked.cells), failure, reason, now)
+
+    def _reconcile(self, tracked: Tracked, failure: Failure | None, reason: str) -> None:
+        # A full disk fails this job, and others may yet finish; whoever looks next writes it down.
+        with contextlib.suppress(StoreError):
+            self._store.reconcile(tracked.job.id, failure, reason)
 
     def _release(self, tracked: Tracked) -> None:
         if tracked.process is not None:

@@ -117,7 +117,7 @@ def test_status_names_cells_in_trouble(typed: Typed, jobs: dict[str, Job], tmp_p
     out = typed("status")[1]
     cell = jobs["second"].cells[0]
     assert f"failed: random/stag/s0 ({cell[:12]}): memory: no [room] left" in out
-    assert f"marlbench logs {cell[:12]}" in out
+    assert f"logs {cell[:12]} shows more" in out
 
 
 def test_logs_finds_cells_and_jobs(typed: Typed, jobs: dict[str, Job], tmp_path: Path) -> None:

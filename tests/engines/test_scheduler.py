@@ -311,6 +311,18 @@ def test_a_second_stop_kills_at_once(store: FakeStore, engine: LocalEngine) -> N
     assert not store.running("a")
 
 
+def test_a_store_that_cannot_be_written_now_stops_no_other_job(
+    store: FakeStore, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(job_id: str, failure: Failure | None = None, reason: str = "") -> bool:
+        raise StoreError("the disk is full.")
+
+    monkeypatch.setattr(store, "reconcile", full)
+    report, witness = run([store.job("a", "disk"), store.job("b", "slow1")], CpuSlots(1))
+    assert [failure.kind for failure in report.failures] == ["disk full"]
+    assert witness.words("b") == ["started", "done"]
+
+
 def test_no_process_outlives_an_error(
     store: FakeStore, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
