@@ -44,7 +44,9 @@ class CategoricalActor(_NetworkPolicy):
         return uniforms.log().neg_().log_().neg_()
 
     @no_grad()
-    def act(self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode) -> tuple[Tensor, Tensor | None]:
+    def act(
+        self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode
+    ) -> tuple[Tensor, Tensor | None]:
         logits = self.outputs(step)
         if mode != "greedy":
             logits = logits + noise
@@ -60,6 +62,8 @@ class EpsilonGreedyActor(_NetworkPolicy):
         return 2 if mode == "behaviour" else 0
 
     @no_grad()
-    def act(self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode) -> tuple[Tensor, Tensor | None]:
+    def act(
+        self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode
+    ) -> tuple[Tensor, Tensor | None]:
         epsilon = self.epsilon if mode == "behaviour" else 0.0
         return epsilon_greedy(self.outputs(step), self.available(step), epsilon, noise), None

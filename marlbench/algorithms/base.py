@@ -109,7 +109,9 @@ class Policy(ABC):
         return uniforms
 
     @abstractmethod
-    def act(self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode) -> tuple[Tensor, Tensor | None]:
+    def act(
+        self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode
+    ) -> tuple[Tensor, Tensor | None]:
         """Choose the joint action of every row.
 
         Args:

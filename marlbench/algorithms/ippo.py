@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from marlbench.algorithms.actors import CategoricalActor
+from marlbench.algorithms.adam import Adam
 from marlbench.algorithms.base import (
     Algorithm,
     Hyperparameters,
@@ -89,9 +90,7 @@ class IPPO(Algorithm):
         )
         initialised(self.stack, (actor, self.critic), setting.seeds, self.sharing.groups)
         self.policy = self.actor = CategoricalActor(setting, self.stack, self.sharing, actor)
-        self.optimiser = torch.optim.Adam(
-            [self.stack.flat], lr=hyperparameters.learning_rate, eps=1e-5, fused=True
-        )
+        self.optimiser = Adam(self.stack, hyperparameters.learning_rate, epsilon=1e-5)
         self.generators = generators(setting.seeds, stream=2)
         self.rollout = Rollout(setting, self.rollout_length, keep_state=False)
         # Samples weigh differently where agents skip steps or groups are filled with copies.
@@ -114,7 +113,7 @@ class IPPO(Algorithm):
     def begin(self, steps: int) -> None:
         if self.options.anneal_learning_rate:
             left = max(0.0, 1.0 - steps / self.setting.steps)
-            self.optimiser.param_groups[0]["lr"] = self.options.learning_rate * left
+            self.optimiser.learning_rate = self.options.learning_rate * left
 
     def observe(self, step: Step, memory: Tensor | None, action: Tensor, following: Step) -> None:
         self.rollout.add(step, action, following)

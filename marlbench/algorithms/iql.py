@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from marlbench.algorithms.actors import EpsilonGreedyActor
+from marlbench.algorithms.adam import Adam
 from marlbench.algorithms.base import (
     Algorithm,
     Hyperparameters,
@@ -87,7 +88,7 @@ class IQL(Algorithm):
         self.target = self.stack.flat.detach().clone()
         self.target_parameters = self.stack.view(self.target)
         self.policy = self.actor = EpsilonGreedyActor(setting, self.stack, self.sharing, network)
-        self.optimiser = torch.optim.Adam([self.stack.flat], lr=hyperparameters.learning_rate, fused=True)
+        self.optimiser = Adam(self.stack, hyperparameters.learning_rate)
         self.generators = generators(setting.seeds, stream=2)
         self.transitions = TransitionReplay(setting, self._capacity(hyperparameters, setting.rows))
         self.steps = 0

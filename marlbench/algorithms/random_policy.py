@@ -22,7 +22,9 @@ class UniformPolicy(Policy):
     def uniforms(self, mode: Mode) -> int:
         return self.action.size if isinstance(self.action, Continuous) else 1
 
-    def act(self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode) -> tuple[Tensor, Tensor | None]:
+    def act(
+        self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode
+    ) -> tuple[Tensor, Tensor | None]:
         if isinstance(self.action, Continuous):
             return self.action.low + (self.action.high - self.action.low) * noise, None
         return inverse_cumulative(step.available_actions.to(torch.float32), noise[..., 0]), None

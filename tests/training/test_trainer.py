@@ -162,7 +162,7 @@ def test_a_diverged_member_is_a_result_and_the_others_go_on(tmp_path: Path) -> N
 
 def test_when_all_diverge_the_job_ends_early(tmp_path: Path) -> None:
     cells = make_cells(
-        "ippo", "simple_spread", steps=400, hyperparameters={**SMALL_IPPO, "learning_rate": 1e38}
+        "ippo", "simple_spread", steps=400, hyperparameters={**SMALL_IPPO, "learning_rate": 1e30}
     )
     trainer = Trainer(cells, tmp_path, CPU)
     finish(trainer)
