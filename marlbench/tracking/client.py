@@ -91,10 +91,12 @@ def connect(target: Target) -> MlflowClient:
         TrackingError: it can never be used as it is.
     """
     prepare()
+    if target.uri.startswith("sqlite"):
+        # A pooled connection would go on with a file that was deleted or replaced.
+        os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
     with calling(target):
         from mlflow import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
         if target.is_database and not target.own:
             _look_at(target)
         return MlflowClient(tracking_uri=target.uri)
@@ -121,7 +123,7 @@ def _classify(error: Exception) -> Failure:
     code, text = error.error_code, str(error)
     if code in _REFUSED:
         return Failure.REFUSED
-    if code in _AWAY or (code == "INTERNAL_ERROR" and not isinstance(error, RestException)):
+    if code in _AWAY or (code in ("INTERNAL_ERROR", "BAD_REQUEST") and not isinstance(error, RestException)):
         return Failure.AWAY
     if code == "RESOURCE_DOES_NOT_EXIST":
         return Failure.GONE

@@ -27,7 +27,7 @@ def ensure(root: Path, say: Callable[[str], None]) -> None:
         say: is told, in one line, when a database was set aside or migrated.
 
     Raises:
-        TrackingError: the database is of a newer MLflow.
+        TrackingError: the database cannot be used now, or is of a newer MLflow.
         Unwritable: the store cannot be written.
     """
     path = root / DATABASE
@@ -36,8 +36,11 @@ def ensure(root: Path, say: Callable[[str], None]) -> None:
         return
     try:
         revision, location = _inspect(path)
-    except sqlite3.OperationalError:
-        raise
+    except sqlite3.OperationalError as error:
+        raise TrackingError(
+            f"{path} cannot be used: {error}.",
+            "Make it writable, and make room on its disk; then `marlbench sync`.",
+        ) from error
     except sqlite3.DatabaseError as error:
         _replace(path, f"it is damaged ({error})", say)
         return
@@ -56,7 +59,8 @@ def _below(location: str, folder: Path) -> bool:
 
 def _inspect(path: Path) -> tuple[str | None, str | None]:
     """The schema's revision, and where the artifacts of one experiment of ours are."""
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as connection:
+    # Not read-only: what a killed process left half written is rolled back here.
+    with contextlib.closing(sqlite3.connect(path, timeout=20)) as connection:
         tables = {
             name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         }
@@ -108,13 +112,14 @@ def _migrate(path: Path, revision: str, say: Callable[[str], None]) -> None:
 
 def _replace(path: Path, why: str, say: Callable[[str], None]) -> None:
     aside = durable.set_aside(path)
-    for suffix in _LEFT[1:]:
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
     say(f"{path} was set aside as {aside.name}: {why}. A new one is filled from the results.")
     _make(path)
 
 
 def _publish(temporary: Path, path: Path) -> None:
+    # The rollback journal of a database that is no more would be played into the new one.
+    for suffix in _LEFT[1:]:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
     with temporary.open("rb") as stream:
         os.fsync(stream.fileno())
     durable.move(temporary, path)

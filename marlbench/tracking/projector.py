@@ -120,6 +120,15 @@ class Projector:
             StoreError: the store cannot be read or written.
         """
         report = Report()
+        try:
+            self._sweep(report)
+        except CallFailed:
+            # Next time, look at the database first.
+            self._runs = None
+            raise
+        return report
+
+    def _sweep(self, report: Report) -> None:
         with self._ledger_told():
             runs = self._connect()
             for suite in self._ledger.suites():
@@ -153,7 +162,6 @@ class Projector:
                     report.failed[cell] = str(failed)
             runs.forget()
             self._ledger.flush()
-        return report
 
     def _connect(self) -> Runs:
         if self.target.own and not (self.store.root / DATABASE).exists():

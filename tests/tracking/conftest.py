@@ -6,17 +6,23 @@ import json
 import math
 import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from marlbench.catalog.cell import Cell
 from marlbench.store import attempts, durable, validity
 from marlbench.store.journal import Journal
+from marlbench.store.locks import Lock
 from marlbench.store.states import Failure
 from marlbench.store.store import Store
 from marlbench.tracking import database
@@ -53,25 +59,33 @@ def make_cell(
 
 
 class Lab:
-    """A store whose jobs are played by hand: `train` a cell to some evaluation, `finish` it, `fail` it."""
+    """A store whose jobs are played by hand: `begin`, `train` to some evaluation, then `finish`, `end` or `kill`."""
 
     def __init__(self, root: Path) -> None:
         self.store = Store.open(root, create=True)
         self.root = self.store.root
         self.journals: dict[str, Journal] = {}
         self.jobs: dict[str, str] = {}
-        self.cells: dict[str, Cell] = {}
+        self.locks: dict[str, Lock] = {}
 
     def begin(self, cell: Cell, started_ms: int = START) -> str:
-        """A new journal for a cell, by a new attempt."""
+        """A new attempt that holds the job's lock, and a new journal."""
+        self.kill(cell)
         (job,) = self.store.claim([cell], slots=1, seeds_per_job=1)
         directory = self.store.cell_directory(cell.id)
         number = attempts.next_number([directory])
         attempts.begin([directory], number, job.id, "local", "cpu")
         self.journals[cell.id] = Journal.begin(directory / "journal.jsonl", cell.id, number, started_ms)
         self.jobs[cell.id] = job.id
-        self.cells[cell.id] = cell
+        lock = Lock.take(self.store.job_directory(job.id) / "lock", patience=0.0)
+        assert lock is not None
+        self.locks[cell.id] = lock
         return cell.id
+
+    def kill(self, cell: Cell) -> None:
+        """The process is gone, without a word."""
+        if cell.id in self.locks:
+            self.locks.pop(cell.id).release()
 
     def train(self, cell: Cell, evaluations: range, covered: bool = True, extra: int = 0) -> None:
         """Write the records of some evaluations, and `extra` records of training; cover them by a checkpoint."""
@@ -158,6 +172,7 @@ class Lab:
             failure,
             "made up",
         )
+        self.kill(cell)
 
     def complete(self, cell: Cell, status: str = "completed", extra: int = 0) -> None:
         """A cell from nothing to its result."""
@@ -179,8 +194,9 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def make_lab(tmp_path: Path, template: Path) -> Callable[..., Lab]:
+def make_lab(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lab]:
     """Makes labs, with a database or, for `bare`, without; the path has what paths may have."""
+    monkeypatch.setattr(database, "_make", lambda path: shutil.copyfile(template, path))
 
     def make(name: str = "my résults", bare: bool = False) -> Lab:
         lab = Lab(tmp_path / name)
@@ -206,14 +222,15 @@ def content_of() -> Callable[..., dict[str, Any]]:
     return read_content
 
 
-def read_content(path: Path, deleted: bool = False) -> dict[str, Any]:
-    """Everything that an MLflow database shows, by name of the run, without MLflow's random ids."""
+def read_content(path: Path, suite: str = "tests", deleted: bool = False) -> dict[str, Any]:
+    """Everything that an MLflow database shows of a suite, by name of the run, without MLflow's random ids."""
     stage = "deleted" if deleted else "active"
     with closing(sqlite3.connect(path)) as connection:
         runs = connection.execute(
             "SELECT run_uuid, runs.name, status, start_time, end_time, experiments.name FROM runs "
-            "JOIN experiments USING (experiment_id) WHERE runs.lifecycle_stage = ? ORDER BY runs.name",
-            (stage,),
+            "JOIN experiments USING (experiment_id) "
+            "WHERE runs.lifecycle_stage = ? AND experiments.name = ? ORDER BY runs.name",
+            (stage, f"marlbench/{suite}"),
         ).fetchall()
         shown: dict[str, Any] = {}
         for run, name, status, start, end, experiment in runs:
@@ -262,15 +279,46 @@ def points_of() -> Callable[[Lab, str], list[tuple[str, int, int, float]]]:
     return journal_points
 
 
-@pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[tuple[str, Path]]:
-    """A real MLflow server on 127.0.0.1: its URI and its database."""
-    from marlbench.tracking import server
-    from marlbench.tracking.target import Target
+@dataclass(frozen=True)
+class Served:
+    """A `marlbench ui` and the real MLflow server that it started on 127.0.0.1."""
 
-    root = tmp_path_factory.mktemp("server")
+    root: Path
+    url: str
+    database: Path
+    process: subprocess.Popen[str]
+    printed: str
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Served]:
+    root = Store.open(tmp_path_factory.mktemp("served") / "a store", create=True).root
     shutil.copyfile(template, root / DATABASE)
-    running = server.start(root, Target(f"sqlite:///{root / DATABASE}", own=False), server._free_port())
-    yield running.url, root / DATABASE
-    server.stop(running)
-    assert not os.path.exists(f"/proc/{running.pid}")
+    environment = {key: value for key, value in os.environ.items() if key not in (VARIABLE, "SSH_CONNECTION")}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "marlbench", "ui", "--results", str(root)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        printed = process.stdout.readline()
+        record = json.loads((root / "ui.json").read_text())
+        yield Served(root, f"http://127.0.0.1:{record['port']}", root / DATABASE, process, printed)
+        server = psutil.Process(record["pid"])
+        workers = [server, *server.children(recursive=True)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stderr is not None
+        assert "Ctrl-C ends the server" in process.stderr.read()
+        assert not [worker for worker in workers if worker.is_running() and worker.status() != "zombie"]
+        assert not (root / "ui.json").exists()
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()

@@ -1,0 +1,415 @@
+"""Stores shown in the database inside them."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from marlbench.catalog.cell import Cell
+from marlbench.store.states import Failure
+from marlbench.tracking import matrices, sync
+from marlbench.tracking.client import connect
+from marlbench.tracking.projector import Report
+from marlbench.tracking.target import Target
+
+
+def show(lab: Any, **options: Any) -> Report:
+    said: list[str] = []
+    report = sync.once(lab.root, said.append, **options)
+    assert report is not None
+    assert not report.failed
+    lab.said = said
+    return report
+
+
+def client_of(lab: Any) -> Any:
+    return connect(Target.locate(lab.root))
+
+
+@pytest.fixture
+def shown(content_of: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    return lambda lab, **options: content_of(lab.root / "mlflow.db", **options)
+
+
+Make = Callable[..., Cell]
+Shown = Callable[..., dict[str, Any]]
+
+
+def test_a_complete_cell(lab: Any, cell: Make, shown: Shown, points_of: Callable[..., Any]) -> None:
+    one = cell(seed=2)
+    lab.complete(one, extra=300)
+    matrices.record(lab.root, "0123456789abcdef", [one.id])
+    matrices.record(lab.root, "00000000aaaaaaaa", [one.id, "other"])
+    assert show(lab) == Report(shown=1, complete=1)
+    (name,), (run,) = shown(lab), shown(lab).values()
+    assert name == "ippo/spread/s2"
+    assert run["experiment"] == "marlbench/tests"
+    assert (run["status"], run["start"], run["end"]) == ("FINISHED", 1_700_000_000_000, 1_700_000_010_000)
+
+    at_the_end = (1_700_000_010_000, 4000)
+    expected = [
+        *points_of(lab, one.id),
+        ("final/return_mean", *at_the_end, -2.6),
+        ("perf/seconds_overall", *at_the_end, 10.0),
+        ("perf/cpu_seconds_overall", *at_the_end, 9.0),
+        ("perf/peak_memory_bytes_overall", *at_the_end, 1e6),
+        ("perf/steps_per_second_overall", *at_the_end, 400.0),
+    ]
+    assert len(expected) > 1000
+    assert run["metrics"] == sorted(expected)
+    assert all(key.count("/") == 1 for key, *_ in run["metrics"])
+
+    tags = dict(run["tags"])
+    assert tags["marlbench.cell_id"] == one.id
+    assert tags["marlbench.matrix_id"] == "00000000aaaaaaaa 0123456789abcdef"
+    ours = {key.removeprefix("marlbench."): value for key, value in tags.items()}
+    protocol = ours.pop("protocol")
+    assert json.loads(protocol)["evaluations"] == 4
+    assert {
+        "suite": "tests",
+        "task": "spread",
+        "backend": "builtin",
+        "algorithm": "ippo",
+        "seed": "2",
+        "git_sha": "abcdef",
+        "engine": "local",
+        "device": "cpu",
+        "outcome": "completed",
+        "resume": "exact",
+    }.items() <= ours.items()
+    params = dict(run["params"])
+    assert (params["algorithm"], params["task"], params["seed"]) == ("ippo", "spread", "2")
+    assert params["algorithm.nested.layers"] == "[64, 64]"
+
+    files = run["files"]
+    assert sorted(files) == ["configuration.json", "episodes.parquet", "learning_curve.png", "versions.json"]
+    assert json.loads(files["versions.json"])["versions"]["torch"] == "2.13.0"
+    configuration = json.loads(files["configuration.json"])
+    assert Cell.from_json(configuration) == one
+    assert files["learning_curve.png"].startswith(b"\x89PNG")
+    import pyarrow.parquet as parquet
+
+    rows = parquet.read_table(io.BytesIO(files["episodes.parquet"])).to_pylist()
+    assert len(rows) == 4 * 3 + 2
+    assert rows[-1] == {"kind": "absolute", "step": 4000, "metric": "return", "episode": 1, "value": -3.0}
+
+
+def test_only_what_is_covered_and_nothing_twice(
+    lab: Any, cell: Make, shown: Shown, points_of: Callable[..., Any]
+) -> None:
+    one = cell()
+    lab.train(one, range(1), covered=False)
+    assert show(lab) == Report()
+    assert shown(lab) == {}
+
+    lab.train(one, range(1, 2))
+    lab.train(one, range(2, 3), covered=False)
+    show(lab)
+    before = points_of(lab, one.id)
+    run = shown(lab)["ippo/spread/s0"]
+    assert run["metrics"] == [point for point in before if point[2] <= 2000]
+    assert (run["status"], run["end"]) == ("RUNNING", None)
+    lab.kill(one)
+    show(lab)
+    assert shown(lab)["ippo/spread/s0"]["status"] == "FAILED"
+
+    lab.train(one, range(3, 4))
+    lab.finish(one)
+    show(lab)
+    run = shown(lab)["ippo/spread/s0"]
+    assert [point for point in run["metrics"] if point[2] < 4000] == [
+        point for point in points_of(lab, one.id) if point[2] < 4000
+    ]
+    assert run["status"] == "FINISHED"
+    assert show(lab) == Report()
+
+
+def test_a_lost_database_or_ledger_is_rebuilt_identically(lab: Any, cell: Make, shown: Shown) -> None:
+    cells = [cell(seed=seed, label=label, name=label) for label in ("ippo", "iql") for seed in range(2)]
+    for one in cells[:-1]:
+        lab.complete(one, "diverged" if one.seed else "completed")
+    lab.train(cells[-1], range(2))
+    lab.end(cells[-1], "failed", Failure.EXCEPTION)
+    show(lab)
+    before = shown(lab)
+    assert [before[name]["status"] for name in sorted(before)] == [
+        "FINISHED",
+        "FINISHED",
+        "FINISHED",
+        "FAILED",
+    ]
+    assert dict(before["ippo/spread/s1"]["tags"])["marlbench.outcome"] == "diverged"
+
+    (lab.root / "mlflow.db").unlink()
+    shutil.rmtree(lab.root / "artifacts")
+    show(lab)
+    assert shown(lab) == before
+
+    (lab.root / "tracking.sqlite").unlink()
+    (lab.root / "tracking.json").unlink()
+    show(lab)
+    changed = shown(lab)
+    for name, run in changed.items():
+        run["tags"] = [tag for tag in run["tags"] if tag[0] != "marlbench.store"]
+        before[name]["tags"] = [tag for tag in before[name]["tags"] if tag[0] != "marlbench.store"]
+    assert changed == before
+    assert shown(lab, deleted=True) == {}
+
+    assert show(lab, verify=True) == Report(shown=4, complete=3)
+    # What is not done is looked at every time.
+    assert show(lab) == Report(shown=1)
+
+
+def test_a_journal_that_began_anew_supersedes_its_run(
+    lab: Any, cell: Make, shown: Shown, points_of: Callable[..., Any]
+) -> None:
+    one = cell()
+    lab.train(one, range(3))
+    show(lab)
+    lab.begin(one, started_ms=1_700_000_100_000)
+    show(lab)
+    assert shown(lab)["ippo/spread/s0"]["start"] == 1_700_000_000_000, "there is nothing in its place yet"
+    lab.complete(one)
+    show(lab)
+    (run,) = shown(lab).values()
+    assert run["start"] == 1_700_000_100_000
+    assert set(points_of(lab, one.id)) <= set(run["metrics"])
+    (old,) = shown(lab, deleted=True).values()
+    assert old["start"] == 1_700_000_000_000
+    assert old["status"] == "KILLED"
+    assert dict(old["tags"])["marlbench.superseded"] == "true"
+
+
+def test_a_second_run_of_a_cell_is_superseded(lab: Any, cell: Make, shown: Shown) -> None:
+    one = cell()
+    lab.train(one, range(2))
+    show(lab)
+    first = shown(lab)
+    client = client_of(lab)
+    (run,) = client.search_runs(["1"])
+    tags = {key: value for key, value in run.data.tags.items() if key.startswith("marlbench.")}
+    client.create_run("1", run.info.start_time + 1, tags=tags, run_name="again")
+    (lab.root / "tracking.sqlite").unlink()
+    show(lab)
+    assert shown(lab) == first
+    assert list(shown(lab, deleted=True)) == ["again"]
+
+
+def test_runs_of_another_store_are_left_alone(
+    lab: Any, make_lab: Callable[..., Any], cell: Make, content_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    database = tmp_path / "shared.db"
+    shutil.copyfile(lab.root / "mlflow.db", database)
+    target = Target(f"sqlite:///{database}", own=False)
+    other = make_lab("other", bare=True)
+    lab.complete(cell())
+    other.begin(cell(), started_ms=1_600_000_000_000)
+    other.complete(cell())
+    other.complete(cell(seed=1))
+    for one in (lab, other, lab, other):
+        sync.once(one.root, one.root.name.count, target)
+    with closing(sqlite3.connect(database)) as connection:
+        rows = connection.execute(
+            "SELECT name, start_time, lifecycle_stage FROM runs ORDER BY 2, 1"
+        ).fetchall()
+    assert rows == [
+        ("ippo/spread/s0", 1_600_000_000_000, "active"),
+        ("ippo/spread/s0", 1_700_000_000_000, "active"),
+        ("ippo/spread/s1", 1_700_000_000_000, "active"),
+    ]
+    assert not (other.root / "mlflow.db").exists()
+
+
+def test_states_that_are_no_results(lab: Any, cell: Make, shown: Shown) -> None:
+    early, late, gone = cell(seed=0), cell(seed=1), cell(seed=2)
+    lab.begin(early)
+    lab.end(early, "failed", Failure.MEMORY)
+    lab.train(late, range(2))
+    lab.end(late, "interrupted")
+    lab.begin(gone)
+    lab.end(gone, "interrupted")
+    show(lab)
+    runs = shown(lab)
+    assert {name: run["status"] for name, run in runs.items()} == {
+        "ippo/spread/s0": "FAILED",
+        "ippo/spread/s1": "KILLED",
+    }
+    assert runs["ippo/spread/s0"]["metrics"] == []
+    assert runs["ippo/spread/s0"]["end"] > 1_700_000_000_000
+    assert dict(runs["ippo/spread/s1"]["tags"])["marlbench.outcome"] == "interrupted"
+
+
+def test_a_result_edited_by_hand(lab: Any, cell: Make, shown: Shown) -> None:
+    one = cell()
+    lab.complete(one)
+    show(lab)
+    before = shown(lab)["ippo/spread/s0"]
+    path = lab.store.cell_directory(one.id) / "result.json"
+    original = path.read_text()
+    path.write_text(original.replace("-2.6", "-1.6"))
+    show(lab)
+    run = shown(lab)["ippo/spread/s0"]
+    assert run["status"] == "FAILED"
+    assert dict(run["tags"])["marlbench.outcome"] == "damaged"
+    path.write_text(original)
+    show(lab)
+    assert shown(lab)["ippo/spread/s0"] == before
+
+
+def test_a_cell_under_another_label_has_another_run(lab: Any, cell: Make, shown: Shown) -> None:
+    lab.complete(cell(label="ippo"))
+    show(lab)
+    lab.store.claim([cell(label="mine")], slots=1)
+    show(lab)
+    assert list(shown(lab)) == ["mine/spread/s0"]
+    assert list(shown(lab, deleted=True)) == ["ippo/spread/s0"]
+
+
+def test_a_run_that_a_person_deleted_is_left_alone_and_one_that_is_gone_is_made_again(
+    lab: Any, cell: Make, shown: Shown
+) -> None:
+    one = cell()
+    lab.train(one, range(1))
+    show(lab)
+    client = client_of(lab)
+    (run,) = client.search_runs(["1"])
+    client.delete_run(run.info.run_id)
+    lab.train(one, range(1, 4))
+    assert show(lab).withdrawn == [one.id]
+    assert "deleted by hand" in lab.said[-1]
+    assert shown(lab) == {}
+
+    with closing(sqlite3.connect(lab.root / "mlflow.db")) as connection, connection:
+        for table in ("metrics", "latest_metrics", "params", "tags", "runs"):
+            connection.execute(f"DELETE FROM {table} WHERE run_uuid = ?", (run.info.run_id,))
+    lab.finish(one)
+    show(lab)
+    assert shown(lab)["ippo/spread/s0"]["status"] == "FINISHED"
+
+
+def test_an_experiment_that_a_person_deleted(
+    lab: Any, cell: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.complete(cell())
+    show(lab)
+    client_of(lab).delete_experiment("1")
+    lab.complete(cell(seed=1))
+    from marlbench.tracking.target import TrackingError
+
+    with pytest.raises(TrackingError, match="was deleted in MLflow") as caught:
+        show(lab)
+    assert "--experiment-id 1" in caught.value.hint
+
+
+def test_a_store_that_was_moved(lab: Any, cell: Make, shown: Shown, tmp_path: Path) -> None:
+    lab.complete(cell())
+    show(lab)
+    before = shown(lab)
+    lab.root.rename(tmp_path / "elsewhere")
+    lab.root = tmp_path / "elsewhere"
+    show(lab)
+    assert "moved or copied" in lab.said[0]
+    assert (lab.root / "mlflow.db.damaged-1").exists()
+    assert shown(lab) == before
+    assert show(lab) == Report()
+
+
+def test_a_database_that_is_damaged(lab: Any, cell: Make, shown: Shown) -> None:
+    lab.complete(cell())
+    show(lab)
+    before = shown(lab)
+    (lab.root / "mlflow.db").write_bytes(b"scribble" * 5000)
+    show(lab)
+    assert "damaged" in lab.said[0]
+    assert shown(lab) == before
+
+
+def test_points_that_mlflow_stored_although_the_call_failed_are_not_sent_again(
+    lab: Any, cell: Make, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    lab.complete(cell(), extra=700)
+    log_batch = MlflowClient.log_batch
+    sent: list[tuple[str, int, int, float]] = []
+    calls = 0
+
+    def late(self: Any, run_id: str, metrics: Any = (), **others: Any) -> None:
+        nonlocal calls
+        calls += 1
+        sent.extend((m.key, m.timestamp, m.step, m.value) for m in metrics)
+        log_batch(self, run_id, metrics=metrics, **others)
+        if calls in (1, 2, 3):
+            raise MlflowException("API request failed with timeout exception")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", late)
+    monkeypatch.setattr("marlbench.tracking.sync._ONCE_PAUSES", (0, 0, 0))
+    show(lab)
+    assert calls == 4
+    assert len(sent) == len(set(sent)), "a server that keeps doubles would have doubles"
+    assert sorted(sent) == shown(lab)["ippo/spread/s0"]["metrics"]
+    monkeypatch.undo()
+    show(lab, verify=True)
+    assert sorted(sent) == shown(lab)["ippo/spread/s0"]["metrics"]
+
+
+def test_a_run_that_was_made_although_the_call_failed_is_found(
+    lab: Any, cell: Make, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    lab.complete(cell())
+    create_run = MlflowClient.create_run
+
+    def late(self: Any, *arguments: Any, **others: Any) -> None:
+        create_run(self, *arguments, **others)
+        raise MlflowException("API request failed with timeout exception")
+
+    monkeypatch.setattr(MlflowClient, "create_run", late)
+    monkeypatch.setattr("marlbench.tracking.sync._ONCE_PAUSES", (0,))
+    show(lab)
+    assert list(shown(lab)) == ["ippo/spread/s0"]
+    assert shown(lab, deleted=True) == {}
+
+
+def test_the_database_of_another_mlflow_is_not_migrated(lab: Any, cell: Make, tmp_path: Path) -> None:
+    from marlbench.tracking.target import TrackingError
+
+    database = tmp_path / "team.db"
+    shutil.copyfile(lab.root / "mlflow.db", database)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+        connection.execute("DROP TABLE webhooks")
+    before = database.read_bytes()
+    lab.complete(cell())
+    with pytest.raises(TrackingError, match="another version of MLflow") as caught:
+        sync.once(lab.root, print, Target(f"sqlite:///{database}", own=False))
+    assert "mlflow db upgrade" in caught.value.hint
+    assert database.read_bytes() == before
+
+
+def test_views_group_by_algorithm(lab: Any, cell: Make) -> None:
+    from marlbench.tracking.views import experiments, tasks_of, view_url
+
+    lab.complete(cell())
+    lab.complete(cell(task="tag"))
+    show(lab)
+    (found,) = experiments(Target.locate(lab.root)).items()
+    assert found[0] == "tests"
+    tags = found[1].tags
+    assert tasks_of(tags) == ["spread", "tag"]
+    state = json.loads(tags["mlflow.sharedViewState.marlbench.tag"])
+    assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "algorithm"}]
+    assert state["searchFilter"] == "params.task = 'tag'"
+    url = view_url("http://127.0.0.1:5000/", found[1].experiment_id, "tag")
+    assert url.startswith("http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=marlbench.tag&")
