@@ -88,7 +88,8 @@ class Scheduler:
         self._report = Report()
         self._signals: list[int] = []
         self._kill_at: float | None = None
-        self._killed = False
+        self._killed: int | None = None
+        self._told_killed = False
         self._no_free_slot = False
 
     def stop(self, number: int) -> None:
@@ -340,15 +341,18 @@ class Scheduler:
                 if tracked.process is not None:
                     tracked.process.terminate(self._signals[0])
             self._observer.stopping(len(running), kill=False)
-        elif not self._killed and (now >= self._kill_at or len(self._signals) > 1):
-            self._killed = True
+        elif now >= self._kill_at:
             self._kill_all()
-            self._observer.stopping(len(self._in(Phase.RUNNING)), kill=True)
+        if self._killed is not None and not self._told_killed:
+            self._told_killed = True
+            self._observer.stopping(self._killed, kill=True)
 
     def _kill_all(self) -> None:
-        for tracked in list(self._tracked):
-            if tracked.process is not None:
-                tracked.process.kill()
+        alive = [tracked.process for tracked in list(self._tracked) if tracked.process is not None]
+        for process in alive:
+            process.kill()
+        if self._killed is None:
+            self._killed = len(alive)
 
     def _abandon(self) -> None:
         """After an error of ours or of the store: no process is left behind."""

@@ -1,4 +1,4 @@
-"""The real `marlbench run` with real jobs, in a process group of its own."""
+"""The real `marlbench run` with real jobs; in a process of its own where signals are the matter."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from marlbench.errors import CELLS_FAILED, STORE, USAGE
+from marlbench.plugins import plugins
 
 SUITE = """\
 schema: 1
@@ -44,6 +45,7 @@ tasks:
 """
 SECONDS = 120
 
+Typed = Callable[..., tuple[int, str, str]]
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -56,17 +58,17 @@ def marks(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path, marks: Path) -> dict[str, str]:
     """Of a user in an empty directory who has installed the plug-in of methods.py."""
-    plugins = tmp_path / "plugins"
-    metadata = plugins / "misbehaving-1.0.dist-info"
+    folder = tmp_path / "plugins"
+    metadata = folder / "misbehaving-1.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: misbehaving\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[marlbench.algorithms]\nmisbehaving = methods:Misbehaving\n")
-    shutil.copy(Path(__file__).with_name("methods.py"), plugins / "methods.py")
+    shutil.copy(Path(__file__).with_name("methods.py"), folder / "methods.py")
     (tmp_path / "small.yaml").write_text(SUITE.format(marks=marks))
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("MARLBENCH_", "MLFLOW_"))
     }
-    return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(plugins)}
+    return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "PYTHONPATH": str(folder)}
 
 
 @pytest.fixture
@@ -98,13 +100,21 @@ def start(tmp_path: Path, environment: dict[str, str]) -> Iterator[Start]:
 
 
 @pytest.fixture
-def run(start: Start) -> Callable[..., tuple[int, str, str]]:
-    def run(*words: str) -> tuple[int, str, str]:
-        process = start(*words)
-        out, said = process.communicate(timeout=SECONDS)
-        return process.returncode, out, said
+def run(
+    typed: Typed, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Runs `marlbench ...` in this process, which has torch already; jobs are processes as ever."""
+    monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+    monkeypatch.syspath_prepend(environment["PYTHONPATH"])
+    plugins.cache_clear()
 
-    return run
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["/somewhere/marlbench", *words])
+        return typed(*words)
+
+    yield run
+    plugins.cache_clear()
+    sys.modules.pop("methods", None)
 
 
 def wait_for(question: Callable[[], object], seconds: float = 60.0) -> None:
@@ -140,8 +150,7 @@ def test_failures_retries_and_what_a_user_is_told(run: Any, tmp_path: Path) -> N
     assert "4: 0 done, 0 to resume, 4 to run" in said
     assert re.search(r"killed/stag seed 0: signal: ended by SIGKILL.*; starts again.*\(retry 1\)", said)
     assert "raises/stag/s0: exception: ValueError: the reward is a string" in said
-    assert "To try them again: " in said
-    assert "marlbench run ./small.yaml --algorithm random,raises,killed" in said
+    assert "To try them again: /somewhere/marlbench run ./small.yaml --algorithm random,raises,killed" in said
     (hint,) = re.findall(r"marlbench logs (\w+)", said)
 
     code, out, _ = run("logs", hint, "-n", "5")
@@ -230,9 +239,15 @@ def test_ctrl_c_says_what_is_safe_and_the_same_command_goes_on(
 
     goes_on = start(*arguments)
     wait_for(lambda: list(results.glob("cells/*/attempts/2.json")))
+    follower = start("logs", "slow/stag/s0", "--follow")
+    time.sleep(3.0)
     goes_on.send_signal(signal.SIGTERM)
     out, said = goes_on.communicate(timeout=SECONDS)
-    assert goes_on.returncode == 143
+    followed, _ = follower.communicate(timeout=30)
+    assert (goes_on.returncode, follower.returncode) == (143, 0)
+    assert "attempt 2: " in followed
+    assert "no end recorded" in followed
+    assert "stopped by SIGTERM" in followed.splitlines()[-1]
     assert json.loads(out)["done_before"] == 2
     assert "2 to resume" in said
     assert "Stopped by SIGTERM" in said
@@ -300,38 +315,3 @@ def test_on_a_terminal_there_is_a_bar_and_ctrl_c_is_a_key(
     assert "Stopped by Ctrl-C" in text
     assert "Go on with: " in text
     assert "Traceback" not in text
-
-
-def test_two_runs_at_once_share_the_work(start: Start, tmp_path: Path) -> None:
-    arguments = (
-        "run",
-        "./small.yaml",
-        "--algorithm",
-        "random",
-        "--seeds",
-        "3",
-        "--seeds-per-job",
-        "1",
-        "--json",
-    )
-    both = [start(*arguments, "--jobs", "2") for _ in range(2)]
-    said = [process.communicate(timeout=SECONDS) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    summaries = [json.loads(out) for out, _ in said]
-    assert [summary["done"] for summary in summaries] == [3, 3]
-    attempts = [len(list(cell.glob("attempts/*.json"))) for cell in (tmp_path / "results/cells").iterdir()]
-    assert attempts == [1, 1, 1]
-
-
-def test_logs_follow_a_job_to_its_end(start: Start, tmp_path: Path, marks: Path) -> None:
-    process = start("run", "./small.yaml", "--algorithm", "slow", "--seeds", "1", "--steps", "100")
-    wait_for((marks / "busy").exists)
-    follower = start("logs", "slow/stag/s0", "--follow")
-    _, said = process.communicate(timeout=SECONDS)
-    assert process.returncode == 0, said
-    out, _ = follower.communicate(timeout=30)
-    assert follower.returncode == 0
-    assert "slow/stag/s0" in out
-    assert "no end recorded" in out
-    log = next(tmp_path.glob("results/jobs/*/log.txt")).read_text()
-    assert out.endswith(log.splitlines()[-1] + "\n")

@@ -302,13 +302,14 @@ def test_after_the_grace_jobs_are_killed(store: FakeStore, engine: LocalEngine) 
 
 
 def test_a_second_stop_kills_at_once(store: FakeStore, engine: LocalEngine) -> None:
-    scheduler, _ = make(store, engine, grace=60.0)
+    scheduler, witness = make(store, engine, grace=60.0)
     after(1.0, lambda: scheduler.stop(signal.SIGINT))
     after(2.0, lambda: scheduler.stop(signal.SIGINT))
     start = time.monotonic()
     scheduler.run([store.job("a", "stubborn")], ["a-0"])
     assert time.monotonic() - start < 10
     assert not store.running("a")
+    assert ("killing", 1) in witness.seen
 
 
 def test_a_store_that_cannot_be_written_now_stops_no_other_job(
