@@ -26,7 +26,8 @@ from torch import Generator, Tensor
 
 from marlbench.algorithms.sharing import Sharing, SharingOption
 from marlbench.algorithms.stack import ParameterStack
-from marlbench.environments.contract import EnvironmentSpecification, Step
+from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
+from marlbench.errors import ConfigurationError
 
 Mode = Literal["greedy", "sampled", "behaviour"]
 
@@ -234,6 +235,16 @@ class Algorithm(ABC):
 
     def close(self) -> None:
         return None
+
+
+def discrete_actions(method: str, specification: EnvironmentSpecification) -> int:
+    """How many actions an agent has; ConfigurationError where a task's actions are continuous."""
+    if not isinstance(specification.action, Discrete):
+        raise ConfigurationError(
+            f"{method} needs discrete actions, and the task has continuous ones.",
+            hint="Choose another algorithm for this task.",
+        )
+    return specification.action.count
 
 
 def sharing_for(option: SharingOption, setting: Setting) -> Sharing:

@@ -25,6 +25,7 @@ from marlbench.algorithms.base import (
     Hyperparameters,
     Memory,
     Setting,
+    discrete_actions,
     generators,
     initialised,
     sharing_for,
@@ -38,8 +39,7 @@ from marlbench.algorithms.on_policy import (
 )
 from marlbench.algorithms.sharing import SharingOption
 from marlbench.algorithms.stack import Activation, MultilayerPerceptron, ParameterStack
-from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
-from marlbench.errors import ConfigurationError
+from marlbench.environments.contract import EnvironmentSpecification, Step
 
 
 class IPPOHyperparameters(Hyperparameters):
@@ -72,17 +72,13 @@ class IPPO(Algorithm):
 
     def __init__(self, setting: Setting, hyperparameters: IPPOHyperparameters) -> None:
         specification = setting.specification
-        if not isinstance(specification.action, Discrete):
-            raise ConfigurationError(
-                "ippo needs discrete actions, and the task has continuous ones.",
-                hint="Choose another algorithm for this task.",
-            )
+        actions = discrete_actions("ippo", specification)
         self.setting, self.options = setting, hyperparameters
         self.rollout_length = hyperparameters.rollout_length
         hidden, activation = hyperparameters.hidden, hyperparameters.activation
         features = specification.observation_size
         # A small gain makes the first policy nearly uniform (Andrychowicz et al. 2021, section 3.2).
-        actor = MultilayerPerceptron("actor", features, hidden, specification.action.count, activation, 0.01)
+        actor = MultilayerPerceptron("actor", features, hidden, actions, activation, 0.01)
         self.critic = MultilayerPerceptron("critic", features, hidden, 1, activation)
         self.sharing = sharing_for(hyperparameters.sharing, setting)
         self.stack = ParameterStack(

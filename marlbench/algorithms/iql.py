@@ -22,6 +22,7 @@ from marlbench.algorithms.base import (
     Hyperparameters,
     Memory,
     Setting,
+    discrete_actions,
     generators,
     initialised,
     sharing_for,
@@ -30,8 +31,7 @@ from marlbench.algorithms.distributions import mask_logits
 from marlbench.algorithms.off_policy import TransitionReplay, slack_for, transition_fields
 from marlbench.algorithms.sharing import SharingOption
 from marlbench.algorithms.stack import Activation, MultilayerPerceptron, ParameterStack
-from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
-from marlbench.errors import ConfigurationError
+from marlbench.environments.contract import EnvironmentSpecification, Step
 from marlbench.training.replay import Replay
 
 
@@ -66,11 +66,7 @@ class IQL(Algorithm):
 
     def __init__(self, setting: Setting, hyperparameters: IQLHyperparameters) -> None:
         specification = setting.specification
-        if not isinstance(specification.action, Discrete):
-            raise ConfigurationError(
-                "iql needs discrete actions, and the task has continuous ones.",
-                hint="Choose another algorithm for this task.",
-            )
+        actions = discrete_actions("iql", specification)
         self.setting, self.options = setting, hyperparameters
         # Updates fall due every `update_interval` environment steps; a joint step is `rows` of them.
         self.rollout_length = max(1, hyperparameters.update_interval // setting.rows)
@@ -78,7 +74,7 @@ class IQL(Algorithm):
             "values",
             specification.observation_size,
             hyperparameters.hidden,
-            specification.action.count,
+            actions,
             hyperparameters.activation,
         )
         self.network = network

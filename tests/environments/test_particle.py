@@ -172,12 +172,12 @@ def test_a_mirrored_scene_has_the_mirrored_trajectory(
     start, goals, play = torch.tensor(agents), torch.tensor(landmarks), torch.tensor(actions)
     if not apart(start):
         return
-    mirror = torch.ones(2)
-    mirror[axis] = -1
+    reflection = torch.ones(2)
+    reflection[axis] = -1
     swapped = torch.tensor([[0, RIGHT, LEFT, DOWN, UP], [0, LEFT, RIGHT, UP, DOWN]])[axis]
     moved, reward = roll(start, goals, play)
-    moved_again, reward_again = roll(start * mirror, goals * mirror, swapped[play])
-    torch.testing.assert_close(moved_again, moved * mirror.repeat(2), rtol=0, atol=1e-5)
+    moved_again, reward_again = roll(start * reflection, goals * reflection, swapped[play])
+    torch.testing.assert_close(moved_again, moved * reflection.repeat(2), rtol=0, atol=1e-5)
     torch.testing.assert_close(reward_again, reward, rtol=0, atol=1e-5)
 
 
