@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -86,16 +87,16 @@ class Companion(Protocol):
     def news(self) -> list[str]: ...
 
 
-class Watcher:
+class Watcher(ABC):
     """What both forms tell in the same words. The companion starts with the first job."""
 
     def __init__(self, account: Account, companion: Companion) -> None:
         self.account = account
         self._companion = companion
 
+    @abstractmethod
     def print(self, text: str, style: str = "") -> None:
         """One line for the user."""
-        raise NotImplementedError
 
     def started(self, tracked: Tracked) -> None:
         self._companion.start()
