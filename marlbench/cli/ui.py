@@ -87,21 +87,19 @@ def _refresh(root: Path) -> None:
 
 
 def _announce(target: Target, base: str, suite: str | None, open_browser: bool) -> None:
-    from marlbench.tracking.views import experiments, tasks_of, view_url
+    from marlbench.tracking.views import experiments, views_of
 
     found = experiments(target)
     if suite is not None and suite not in found:
         _say(f"note: MLflow has no results of the suite '{suite}' yet.")
-    shown = {name: found[name] for name in found if suite in (None, name)}
     urls = []
-    for name, experiment in shown.items():
-        url = view_url(base, experiment.experiment_id)
-        urls.append(url)
-        print(f"{name}: {url}")
-        tasks = tasks_of(experiment.tags)
-        for task in tasks if len(tasks) > 1 else ():
-            print(f"{name}/{task}: {view_url(base, experiment.experiment_id, task)}")
-    if not shown:
+    for name in found if suite is None else {suite} & found.keys():
+        for view in views_of(found[name].tags):
+            # The tasks of every suite would be too many lines to find anything.
+            if suite is not None or view.task is None:
+                urls.append(view.url(base, found[name].experiment_id))
+                print(f"{name}, {view.describe()}: {urls[-1]}")
+    if not urls:
         urls.append(base)
         print(base)
     sys.stdout.flush()
@@ -129,12 +127,17 @@ def _wait(server: Server) -> None:
 
 @contextlib.contextmanager
 def _ending_by_signal() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the server as Ctrl-C does."""
+    """SIGTERM and a closed terminal end the server as Ctrl-C does, which works in the background too."""
 
     def leave(number: int, frame: Any) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    wanted = {
+        signal.SIGTERM: leave,
+        signal.SIGHUP: leave,
+        signal.SIGINT: signal.default_int_handler,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     finally:

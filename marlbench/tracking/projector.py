@@ -28,6 +28,8 @@ from marlbench.tracking.target import ARTIFACTS, DATABASE, Target
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from marlbench.catalog.cell import Cell
+    from marlbench.store.states import CellEntry
     from marlbench.tracking.content import Page
     from marlbench.tracking.runs import Live
 
@@ -88,7 +90,7 @@ class Projector:
         self._say = say
         self._matrices = Matrices(store.root)
         self._seen: dict[str, Work] = {}
-        self._tasks: set[tuple[str, str]] = set()
+        self._views: set[tuple[str, views.View]] = set()
         self._runs: Runs | None = None
         self._name = _name_of(store.root)
         with self._ledger_told():
@@ -170,7 +172,8 @@ class Projector:
             if self.target.own:
                 database.ensure(self.store.root, self._say)
             client = connect(self.target)
-            artifacts = str(self.store.root / ARTIFACTS) if self.target.own else None
+            # A database alone would have MLflow keep files in whatever directory this process was started in.
+            artifacts = str(self.store.root / ARTIFACTS) if self.target.is_database else None
             self._runs = Runs(client, self.target, self._ledger, self._name, artifacts)
         # What was true of the server some seconds ago may not be now.
         self._runs.experiments.clear()
@@ -182,6 +185,7 @@ class Projector:
         if self._age != self._ledger.age:
             self._age = self._ledger.age
             self._seen.clear()
+            self._views.clear()
         marks = {}
         folder = f"{self.store.root}/cells"
         for cell in _names(folder):
@@ -216,7 +220,7 @@ class Projector:
                 parts.append(f"{stat.st_size}:{stat.st_mtime_ns}")
         return "|".join([*parts, self._matrices.of(cell)])
 
-    def _show(self, runs: Runs, entry: Any, work: Work, report: Report) -> None:
+    def _show(self, runs: Runs, entry: CellEntry, work: Work, report: Report) -> None:
         cell = entry.id
         state = work.state
         result = self.store.result(cell) if state.state is State.DONE else None
@@ -232,7 +236,7 @@ class Projector:
             report.withdrawn.append(cell)
         else:
             report.shown += 1
-            self._offer_view(runs, page)
+            self._offer_views(runs, entry.cell)
             if result is not None:
                 self._finish(runs, live, page, entry, records, result, work.mark)
                 report.complete += 1
@@ -251,7 +255,7 @@ class Projector:
         runs: Runs,
         live: Live,
         page: Page,
-        entry: Any,
+        entry: CellEntry,
         records: list[dict[str, Any]],
         result: dict[str, Any],
         mark: str,
@@ -263,11 +267,11 @@ class Projector:
             runs.upload(live, folder)
         runs.complete(page, mark)
 
-    def _offer_view(self, runs: Runs, page: Page) -> None:
-        task = page.params["task"]
-        if (page.suite, task) not in self._tasks:
-            runs.tag_experiment(page.suite, dict([views.view_tag(None), views.view_tag(task)]))
-            self._tasks.add((page.suite, task))
+    def _offer_views(self, runs: Runs, cell: Cell) -> None:
+        fresh = [view for view in views.views_of_cell(cell) if (cell.suite, view) not in self._views]
+        if fresh:
+            runs.tag_experiment(cell.suite, dict(view.tag for view in fresh))
+            self._views.update((cell.suite, view) for view in fresh)
 
     @contextmanager
     def _ledger_told(self) -> Iterator[None]:

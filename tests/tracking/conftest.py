@@ -34,7 +34,12 @@ STEPS = 4000
 
 
 def make_cell(
-    seed: int = 0, label: str = "ippo", task: str = "spread", suite: str = "tests", **hyperparameters: Any
+    seed: int = 0,
+    label: str = "ippo",
+    task: str = "spread",
+    suite: str = "tests",
+    episodes: int = 3,
+    **hyperparameters: Any,
 ) -> Cell:
     return Cell(
         suite=suite,
@@ -51,7 +56,7 @@ def make_cell(
         label=label,
         rows=16,
         dtype="float32",
-        protocol={"kind": "episodic", "policy": "greedy", "evaluations": EVALUATIONS, "episodes": 3},
+        protocol={"kind": "episodic", "policy": "greedy", "evaluations": EVALUATIONS, "episodes": episodes},
         steps=STEPS,
         seed=seed,
         score={"metric": "return_mean", "low": -10.0, "high": 0.0, "source": "made up"},

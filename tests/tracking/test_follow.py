@@ -202,7 +202,7 @@ def test_killed_at_any_moment_every_run_and_point_is_there_once(
     whole.join(120)
     assert whole.exitcode == 0
     longest = time.monotonic() - began
-    for _ in range(6 if remote else 12):
+    for _ in range(4 if remote else 8):
         process = context.Process(target=sync.once, args=(lab.root, print, target))
         process.start()
         process.join(generator.uniform(0.0, longest))

@@ -204,8 +204,9 @@ def test_a_second_run_of_a_cell_is_superseded(lab: Any, cell: Make, shown: Shown
 
 
 def test_runs_of_another_store_are_left_alone(
-    lab: Any, make_lab: Callable[..., Any], cell: Make, content_of: Callable[..., Any], tmp_path: Path
+    lab: Any, make_lab: Callable[..., Any], cell: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     database = tmp_path / "shared.db"
     shutil.copyfile(lab.root / "mlflow.db", database)
     target = Target(f"sqlite:///{database}", own=False)
@@ -226,6 +227,8 @@ def test_runs_of_another_store_are_left_alone(
         ("ippo/spread/s1", 1_700_000_000_000, "active"),
     ]
     assert not (other.root / "mlflow.db").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([lab.root.name, "other", "shared.db"])
+    assert len(list((lab.root / "artifacts").rglob("learning_curve.png"))) == 3
 
 
 def test_states_that_are_no_results(lab: Any, cell: Make, shown: Shown) -> None:
@@ -398,18 +401,30 @@ def test_the_database_of_another_mlflow_is_not_migrated(lab: Any, cell: Make, tm
     assert database.read_bytes() == before
 
 
-def test_views_group_by_algorithm(lab: Any, cell: Make) -> None:
-    from marlbench.tracking.views import experiments, tasks_of, view_url
+def test_views_group_by_algorithm_and_pool_nothing_that_must_not_be(lab: Any, cell: Make) -> None:
+    from marlbench.tracking.views import experiments, views_of
 
     lab.complete(cell())
     lab.complete(cell(task="tag"))
+    lab.train(cell(task="tag", episodes=64), range(1))
     show(lab)
-    (found,) = experiments(Target.locate(lab.root)).items()
-    assert found[0] == "tests"
-    tags = found[1].tags
-    assert tasks_of(tags) == ["spread", "tag"]
-    state = json.loads(tags["mlflow.sharedViewState.marlbench.tag"])
-    assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "algorithm"}]
-    assert state["searchFilter"] == "params.task = 'tag'"
-    url = view_url("http://127.0.0.1:5000/", found[1].experiment_id, "tag")
-    assert url.startswith("http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=marlbench.tag&")
+    ((suite, found),) = experiments(Target.locate(lab.root)).items()
+    assert suite == "tests"
+    views = views_of(found.tags)
+    assert [view.describe() for view in views] == [
+        "4 evaluations of 3 episodes",
+        "4 evaluations of 64 episodes",
+        "spread, builtin, 4000 steps, 4 evaluations of 3 episodes",
+        "tag, builtin, 4000 steps, 4 evaluations of 3 episodes",
+        "tag, builtin, 4000 steps, 4 evaluations of 64 episodes",
+    ]
+    client = client_of(lab)
+    names = []
+    for view in views:
+        state = json.loads(found.tags[f"mlflow.sharedViewState.{view.key}"])
+        assert state["groupBy"]["groupByKeys"] == [{"mode": "param", "groupByData": "algorithm"}]
+        names.append(len(client.search_runs([found.experiment_id], state["searchFilter"])))
+        assert f"viewStateShareKey={view.key}&" in view.url("http://127.0.0.1:5000/", found.experiment_id)
+    assert names == [2, 1, 1, 1, 1]
+    tags = {**found.tags, "mlflow.sharedViewState.marlbench.x": "scribble"}
+    assert views_of(tags) == views
