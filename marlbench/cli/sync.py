@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -33,6 +34,8 @@ def command(
 
     root = Store.locate(results)
     if follow:
+        # Beside a run: training has the cores first.
+        os.nice(10)
         sync.follow(root, _say, sys.stdin.fileno())
         return
     report = sync.once(root, _say, verify=verify)
