@@ -111,8 +111,17 @@ def calling(target: Target) -> Iterator[None]:
         raise
     except Exception as error:
         # Libraries below MLflow raise errors of their own; each of them is a failed call.
-        failure, text = _classify(error), target.hide(str(error) or type(error).__name__)
+        failure = _classify(error)
+        # Where nobody answers, the innermost error says why; the layers around it only repeat the request.
+        told = _innermost(error) if failure is Failure.AWAY else error
+        text = target.hide(str(told) or type(told).__name__)
         raise CallFailed(failure, text if len(text) <= 300 else text[:297] + "...") from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
 
 
 def _classify(error: Exception) -> Failure:
