@@ -36,6 +36,12 @@ tasks:
 """
 
 
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A client of MLflow makes `mlruns` where it stands.
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
