@@ -137,6 +137,13 @@ class Policy(ABC):
         """One member's parameters [parameters] as named tensors [learner, ...], for the file of the policy."""
         return {"parameters": parameters}
 
+    def parameters_of(self, description: Mapping[str, Tensor]) -> Tensor:
+        """One member's parameters [parameters] from what `describe` made of them; the inverse of `describe`.
+
+        Raises ValueError where the description is not of such a policy.
+        """
+        return _named(description, "parameters").flatten()
+
 
 class StackPolicy(Policy):
     """A policy whose numbers are a parameter stack, [member x learner, parameters]."""
@@ -166,6 +173,22 @@ class StackPolicy(Policy):
     def describe(self, parameters: Tensor) -> dict[str, Tensor]:
         named = self.stack.view(parameters.view(-1, self.stack.count))
         return {name: value.clone().cpu() for name, value in named.items()}
+
+    def parameters_of(self, description: Mapping[str, Tensor]) -> Tensor:
+        learners = self.stack.size // self.members
+        parts = []
+        for name, shape in self.stack.layout.items():
+            value = _named(description, name)
+            if value.shape != (learners, *shape):
+                raise ValueError(f"'{name}' has the shape {tuple(value.shape)}, not {(learners, *shape)}")
+            parts.append(value.reshape(learners, -1))
+        return torch.cat(parts, 1).flatten()
+
+
+def _named(description: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in description:
+        raise ValueError(f"there is no '{name}' in the policy")
+    return description[name]
 
 
 class Algorithm(ABC):
