@@ -6,38 +6,44 @@ from torch import Tensor, no_grad
 
 from marlbench.algorithms.base import Mode, Setting, StackPolicy
 from marlbench.algorithms.distributions import epsilon_greedy, mask_logits
+from marlbench.algorithms.networks import AgentNetwork
 from marlbench.algorithms.sharing import Sharing
-from marlbench.algorithms.stack import MultilayerPerceptron, ParameterStack
+from marlbench.algorithms.stack import ParameterStack
 from marlbench.environments.contract import Step
 
 
-class _NetworkPolicy(StackPolicy):
-    """A memoryless policy computed by one network from an agent's own observation."""
+class NetworkPolicy(StackPolicy):
+    """A policy computed by one network from an agent's own observation and memory."""
 
     def __init__(
-        self, setting: Setting, stack: ParameterStack, sharing: Sharing, network: MultilayerPerceptron
+        self, setting: Setting, stack: ParameterStack, sharing: Sharing, network: AgentNetwork
     ) -> None:
         super().__init__(stack, sharing, setting.members, setting.agents)
         self.network = network
+        self.memory_size = network.memory_size
         self.masks = setting.specification.masks_actions
 
-    def outputs(self, step: Step) -> Tensor:
-        """What the network says of each action: [row, agent, action]."""
-        folded = self.folded(step.observation)
-        return self.unfolded(self.network(self.stack.parameters, folded), step.observation.shape[0])
+    def outputs(self, step: Step, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the network says: [row, agent, outputs], and the memory for the next step."""
+        rows = step.observation.shape[0]
+        remembered = None if memory is None else self.folded(memory)
+        found, remembered = self.network.step(
+            self.stack.parameters, self.folded(step.observation), remembered
+        )
+        return self.unfolded(found, rows), None if remembered is None else self.unfolded(remembered, rows)
 
     def available(self, step: Step) -> Tensor | None:
         return step.available_actions if self.masks else None
 
 
-class CategoricalActor(_NetworkPolicy):
+class CategoricalActor(NetworkPolicy):
     """Discrete actions with probabilities softmax(network); `greedy` takes the most probable one.
 
     Sampled as argmax(logits + g) with g standard Gumbel, which has these probabilities (Gumbel 1954).
     """
 
     def uniforms(self, mode: Mode) -> int:
-        return 0 if mode == "greedy" else self.network.sizes[-1]
+        return 0 if mode == "greedy" else self.network.outputs
 
     def noise(self, uniforms: Tensor) -> Tensor:
         # A uniform of exactly 0 gives minus infinity: that action is not drawn.
@@ -47,13 +53,13 @@ class CategoricalActor(_NetworkPolicy):
     def act(
         self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode
     ) -> tuple[Tensor, Tensor | None]:
-        logits = self.outputs(step)
+        logits, memory = self.outputs(step, memory)
         if mode != "greedy":
             logits = logits + noise
-        return mask_logits(logits, self.available(step)).argmax(-1), None
+        return mask_logits(logits, self.available(step)).argmax(-1), memory
 
 
-class EpsilonGreedyActor(_NetworkPolicy):
+class EpsilonGreedyActor(NetworkPolicy):
     """Discrete actions by the largest action value; `behaviour` explores with probability `epsilon`."""
 
     epsilon: float = 0.0
@@ -66,4 +72,5 @@ class EpsilonGreedyActor(_NetworkPolicy):
         self, step: Step, memory: Tensor | None, noise: Tensor, mode: Mode
     ) -> tuple[Tensor, Tensor | None]:
         epsilon = self.epsilon if mode == "behaviour" else 0.0
-        return epsilon_greedy(self.outputs(step), self.available(step), epsilon, noise), None
+        values, memory = self.outputs(step, memory)
+        return epsilon_greedy(values, self.available(step), epsilon, noise), memory

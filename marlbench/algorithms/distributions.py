@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -51,3 +53,25 @@ def epsilon_greedy(values: Tensor, available: Tensor | None, epsilon: float, uni
     else:
         explored = inverse_cumulative(available.to(values.dtype), uniform[..., 1])
     return torch.where(uniform[..., 0] < epsilon, explored, greedy)
+
+
+def gaussian_log_probability(action: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """log N(action; mean, exp(log_deviation)^2) of independent dimensions, summed: [..., dim] -> [...]."""
+    standard = (action - mean) * torch.exp(-log_deviation)
+    return -(0.5 * standard.square() + log_deviation + 0.5 * math.log(2.0 * math.pi)).sum(-1)
+
+
+def squash_correction(before: Tensor) -> Tensor:
+    """log |d tanh(u) / du| summed over dimensions, stable for large u: [..., dim] -> [...].
+
+    To be subtracted from the log-probability of u for that of tanh(u) (Haarnoja et al. 2018, arXiv 1801.01290,
+    appendix C); log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)).
+    """
+    return (2.0 * (math.log(2.0) - before - torch.nn.functional.softplus(-2.0 * before))).sum(-1)
+
+
+def standard_normal(uniform: Tensor) -> Tensor:
+    """Uniforms in [0, 1) as standard normal numbers, by the inverse CDF; never infinite."""
+    # A float32 uniform on multiples of 2^-24 moved to the middle of its cell lies inside (0, 1).
+    middle = uniform.to(torch.float64) + 2.0**-25
+    return torch.special.ndtri(middle).to(uniform.dtype)

@@ -31,6 +31,7 @@ from marlbench.algorithms.base import (
     sharing_for,
 )
 from marlbench.algorithms.distributions import mask_logits
+from marlbench.algorithms.networks import AgentNetwork
 from marlbench.algorithms.on_policy import (
     Advantages,
     Rollout,
@@ -38,7 +39,7 @@ from marlbench.algorithms.on_policy import (
     generalised_advantages,
 )
 from marlbench.algorithms.sharing import SharingOption
-from marlbench.algorithms.stack import Activation, MultilayerPerceptron, ParameterStack
+from marlbench.algorithms.stack import Activation, ParameterStack
 from marlbench.environments.contract import EnvironmentSpecification, Step
 
 
@@ -78,8 +79,8 @@ class IPPO(Algorithm):
         hidden, activation = hyperparameters.hidden, hyperparameters.activation
         features = specification.observation_size
         # A small gain makes the first policy nearly uniform (Andrychowicz et al. 2021, section 3.2).
-        actor = MultilayerPerceptron("actor", features, hidden, actions, activation, 0.01)
-        self.critic = MultilayerPerceptron("critic", features, hidden, 1, activation)
+        actor = AgentNetwork("actor", features, hidden, actions, activation, 0.01)
+        self.critic = AgentNetwork("critic", features, hidden, 1, activation)
         self.sharing = sharing_for(hyperparameters.sharing, setting)
         self.stack = ParameterStack(
             {**actor.layout, **self.critic.layout}, setting.members * self.sharing.groups, setting.device

@@ -28,9 +28,10 @@ from marlbench.algorithms.base import (
     sharing_for,
 )
 from marlbench.algorithms.distributions import mask_logits
+from marlbench.algorithms.networks import AgentNetwork
 from marlbench.algorithms.off_policy import TransitionReplay, slack_for, transition_fields
 from marlbench.algorithms.sharing import SharingOption
-from marlbench.algorithms.stack import Activation, MultilayerPerceptron, ParameterStack
+from marlbench.algorithms.stack import Activation, ParameterStack
 from marlbench.environments.contract import EnvironmentSpecification, Step
 from marlbench.training.replay import Replay
 
@@ -70,7 +71,7 @@ class IQL(Algorithm):
         self.setting, self.options = setting, hyperparameters
         # Updates fall due every `update_interval` environment steps; a joint step is `rows` of them.
         self.rollout_length = max(1, hyperparameters.update_interval // setting.rows)
-        network = MultilayerPerceptron(
+        network = AgentNetwork(
             "values",
             specification.observation_size,
             hyperparameters.hidden,

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 Activation = Literal["tanh", "relu"]
 Layout = dict[str, tuple[int, ...]]
 
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+activations: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 
 
 class MultilayerPerceptron:
@@ -39,7 +39,7 @@ class MultilayerPerceptron:
     ) -> None:
         self.name = name
         self.sizes = (inputs, *hidden, outputs)
-        self.activation = _ACTIVATIONS[activation]
+        self.activation = activations[activation]
         self.output_gain = output_gain
 
     @property

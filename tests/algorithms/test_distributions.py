@@ -8,9 +8,17 @@ from hypothesis import strategies as st
 
 from marlbench.algorithms.actors import CategoricalActor
 from marlbench.algorithms.base import Setting
-from marlbench.algorithms.distributions import epsilon_greedy, inverse_cumulative, mask_logits
+from marlbench.algorithms.distributions import (
+    epsilon_greedy,
+    gaussian_log_probability,
+    inverse_cumulative,
+    mask_logits,
+    squash_correction,
+    standard_normal,
+)
+from marlbench.algorithms.networks import AgentNetwork
 from marlbench.algorithms.sharing import Sharing
-from marlbench.algorithms.stack import MultilayerPerceptron, ParameterStack
+from marlbench.algorithms.stack import ParameterStack
 from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
 
 
@@ -56,7 +64,7 @@ def test_epsilon_is_the_share_of_explored_actions() -> None:
 def test_sampled_actions_have_the_softmax_probabilities() -> None:
     specification = EnvironmentSpecification(("a",), 2, 2, Discrete(4), masks_actions=True)
     setting = Setting(specification, (0,), 200_000, 1, torch.device("cpu"))
-    network = MultilayerPerceptron("actor", 2, (), 4)
+    network = AgentNetwork("actor", 2, (), 4)
     stack = ParameterStack(network.layout, 1, torch.device("cpu"))
     with torch.no_grad():
         stack.parameters["actor.0.bias"].copy_(torch.tensor([0.0, 1.0, 5.0, -1.0]))
@@ -84,3 +92,30 @@ def test_sampled_actions_have_the_softmax_probabilities() -> None:
     frequency = torch.bincount(action.flatten(), minlength=4) / rows
     # Standard error at most .0011: four of them.
     torch.testing.assert_close(frequency, expected, atol=0.0045, rtol=0)
+
+
+def test_gaussian_log_probabilities_are_those_of_torch_distributions():
+    mean, log_deviation, action = torch.randn(5, 3), torch.randn(5, 3), torch.randn(5, 3)
+    torch_normal = torch.distributions.Normal(mean, log_deviation.exp())
+    torch.testing.assert_close(
+        gaussian_log_probability(action, mean, log_deviation), torch_normal.log_prob(action).sum(-1)
+    )
+    transform = torch.distributions.TanhTransform()
+    squashed = torch.distributions.TransformedDistribution(torch_normal, [transform])
+    before = torch.randn(5, 3).clamp(-2, 2)
+    torch.testing.assert_close(
+        gaussian_log_probability(before, mean, log_deviation) - squash_correction(before),
+        squashed.log_prob(torch.tanh(before)).sum(-1),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_standard_normal_of_every_extreme_uniform_is_finite_and_symmetric():
+    ends = torch.tensor([0.0, 2.0**-24, 0.5, 1.0 - 2.0**-24])
+    found = standard_normal(ends)
+    assert found.isfinite().all()
+    assert found[0] == -found[3]
+    grid = standard_normal((torch.arange(4096) + 0.5) / 4096)
+    assert abs(float(grid.mean())) < 1e-4
+    assert abs(float(grid.std()) - 1) < 2e-3
