@@ -11,9 +11,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
+
+from marlbench.errors import MarlbenchError
 
 
 class Parameters(BaseModel):
@@ -55,6 +59,9 @@ class EnvironmentSpecification:
         episode_limit: steps after which an episode is over at the latest; None where there is none.
         masks_actions: False promises that every action is always available.
         skips_steps: False promises that every agent acts at every step and never changes its occupant.
+        image: (channels, height, width) where the first channels * height * width features of every agent's
+            observation are an image, row-major [channel, height, width] and about in [0, 1]; what follows
+            is a vector. None where observations are vectors.
     """
 
     agents: tuple[str, ...]
@@ -65,6 +72,7 @@ class EnvironmentSpecification:
     episode_limit: int | None = None
     masks_actions: bool = False
     skips_steps: bool = False
+    image: tuple[int, int, int] | None = None
 
 
 @dataclass
@@ -170,6 +178,16 @@ class BatchedEnvironment(ABC):
     @abstractmethod
     def load_state_dict(self, state: dict[str, object]) -> Step:
         """Continue from a saved state; returns what the rows show, as the last `reset` or `step` did."""
+
+    def render(self, row: int) -> NDArray[np.uint8]:
+        """A picture of what a row shows now: uint8 [height, width, 3], red, green, blue.
+
+        Raises:
+            MarlbenchError: the task cannot be drawn, or not on this machine.
+        """
+        raise MarlbenchError(
+            f"{type(self).__name__} cannot be drawn.", hint="Its environment class has no `render`."
+        )
 
     def close(self) -> None:
         """Free processes and memory. The environment is not used afterwards."""
