@@ -10,24 +10,17 @@ from marlbench.catalog.cell import Cell
 from marlbench.catalog.difference import Difference, by_nearness, differences
 from marlbench.catalog.lookup import names
 from marlbench.catalog.matrix import resolve
-from marlbench.catalog.selection import Override, parse_seeds
 from marlbench.catalog.suite import load_suite
 from marlbench.catalog.types import FULL
 from marlbench.errors import ConfigurationError, UsageError
+from marlbench.store import naming
+from marlbench.store.naming import Run as Run
+from marlbench.store.naming import name as name
 from marlbench.store.states import CellState, State
 from marlbench.store.store import Store
 
 # States are read in blocks of this many, nearest cells first, until one is done.
 _BLOCK = 64
-
-
-@dataclass(frozen=True)
-class Run:
-    """Options of the run whose planned cells are meant."""
-
-    steps: int | None = None
-    preset: str | None = None
-    overrides: tuple[Override, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,9 @@ _VERDICTS = {
 
 
 def explain(wanted: str, root: Path, run: Run) -> Explanation:
-    """Explain a cell, given by id, by the beginning of one, or as `suite/task/label/s3`.
+    """Explain a cell, given by name or id (see `marlbench.store.naming`).
+
+    A name with its suite means the cell that the suite plans now, with the options of `run`.
 
     Args:
         root: of the store; it need not exist.
@@ -74,7 +69,7 @@ def explain(wanted: str, root: Path, run: Run) -> Explanation:
     """
     store = Store.open(root) if (root / "store.json").exists() else None
     stored = {entry.id: entry.cell for entry in store.cells()} if store is not None else {}
-    cell = _by_name(wanted, run) if "/" in wanted else _by_prefix(wanted, stored, run)
+    cell = _meant(wanted, store, stored, run)
     if store is None:
         return Explanation(cell, None)
     state = store.states([cell.id])[cell.id]
@@ -83,11 +78,6 @@ def explain(wanted: str, root: Path, run: Run) -> Explanation:
     if nearest is None:
         return Explanation(cell, state)
     return Explanation(cell, state, nearest, tuple(differences(cell.identity(), nearest.identity())))
-
-
-def name(cell: Cell) -> str:
-    """`suite/task/label/s3`."""
-    return f"{cell.suite}/{cell.task}/{cell.label}/s{cell.seed}"
 
 
 def _nearest_done(cell: Cell, store: Store, others: Mapping[str, Cell]) -> Cell | None:
@@ -99,34 +89,28 @@ def _nearest_done(cell: Cell, store: Store, others: Mapping[str, Cell]) -> Cell 
     return None
 
 
-def _by_name(wanted: str, run: Run) -> Cell:
-    parts = wanted.rsplit("/", 3)
-    seed = parts[-1].removeprefix("s")
-    if len(parts) != 4 or not (seed.isascii() and seed.isdigit()):
-        raise UsageError(
-            f"'{wanted}' is not the name of a cell.",
-            "Write SUITE/TASK/LABEL/sSEED, for instance quickstart/simple_spread/ippo/s3.",
-        )
-    suite, task, label, _ = parts
-    matrix = resolve(
-        [suite],
-        tasks=[task],
-        algorithms=[label],
-        seeds=parse_seeds(f"{seed}-{seed}"),
-        steps=run.steps,
-        preset=run.preset,
-        overrides=run.overrides,
-    )
-    if len(matrix.cells) > 1:
-        raise UsageError(f"'{wanted}' names {len(matrix.cells)} cells.", "Name one task.")
-    return matrix.cells[0]
+def _meant(wanted: str, store: Store | None, stored: Mapping[str, Cell], run: Run) -> Cell:
+    called = naming.parse(wanted)
+    if called is None:
+        return _by_prefix(wanted, stored, run)
+    naming.require_seed(called)
+    if called.suite is None:
+        if store is None:
+            raise UsageError(f"'{wanted}' is not the name of a cell.", "There is no store: " + naming.FORMS)
+        return naming.find(store, wanted, run).cell
+    try:
+        cells = naming.planned(called, run).cells
+    except ConfigurationError:
+        # The suite's file may be gone; what it trained is not.
+        if store is None or not any(called.fits(cell) for cell in stored.values()):
+            raise
+        return naming.find(store, wanted).cell
+    if len(cells) > 1:
+        raise UsageError(f"'{wanted}' names {len(cells)} cells.", "Name one task.")
+    return cells[0]
 
 
 def _by_prefix(wanted: str, stored: Mapping[str, Cell], run: Run) -> Cell:
-    if not wanted or set(wanted) - set("0123456789abcdef"):
-        raise UsageError(
-            f"'{wanted}' is neither the id of a cell nor the name of one.", "Write SUITE/TASK/LABEL/sSEED."
-        )
     if wanted in stored:
         return stored[wanted]
     found = {key: cell for key, cell in stored.items() if key.startswith(wanted)}

@@ -14,7 +14,7 @@ def command(
         str,
         typer.Argument(
             metavar="CELL",
-            help="SUITE/TASK/LABEL/s3, or an id or the beginning of one, of a stored or a planned cell.",
+            help="SUITE/TASK/LABEL/s3, LABEL/TASK/s3, or an id or its beginning, of a stored or a planned cell.",
             show_default=False,
         ),
     ],

@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from marlbench.store.store import Store
 
 _POLL_SECONDS = 0.5
-_HEXADECIMAL = frozenset("0123456789abcdef")
 
 Subject = Annotated[
     str,
     typer.Argument(
         metavar="CELL|JOB",
-        help="An id or its beginning, or the name of a cell such as ippo/simple_spread/s3.",
+        help="SUITE/TASK/LABEL/s3, LABEL/TASK/s3, or an id of a cell or a job, or the beginning of one.",
         show_default=False,
     ),
 ]
@@ -60,14 +59,10 @@ def command(
 def _find(store: Store, subject: str) -> tuple[str, list[str], str]:
     """What is meant: its title, its cells and its job."""
     from marlbench.errors import UsageError
+    from marlbench.store import naming
 
-    if "/" in subject:
-        return _cell(store, _by_name(store, subject))
-    if not subject or not set(subject) <= _HEXADECIMAL:
-        raise UsageError(
-            f"'{subject}' is neither an id nor a name.",
-            "Give an id, its beginning, or a name such as ippo/simple_spread/s3; `marlbench status` lists cells.",
-        )
+    if naming.parse(subject) is not None:
+        return _cell(store, naming.find(store, subject).id)
     jobs = [job for job in store.jobs() if job.id.startswith(subject)]
     cells = _cells_by_prefix(store, subject)
     if len(jobs) + len(cells) > 1:
@@ -91,27 +86,6 @@ def _find(store: Store, subject: str) -> tuple[str, list[str], str]:
 
 def _cells_by_prefix(store: Store, prefix: str) -> list[str]:
     return [entry.id for entry in store.cells() if entry.id.startswith(prefix)]
-
-
-def _by_name(store: Store, name: str) -> str:
-    """The cell with this name: LABEL/TASK/s3 as `run` and MLflow show it, or SUITE/TASK/LABEL/s3."""
-    from marlbench.cli import words
-    from marlbench.errors import UsageError
-
-    found = []
-    for entry in store.cells():
-        cell = entry.cell
-        if name in (words.name(cell), f"{cell.suite}/{cell.task}/{cell.label}/s{cell.seed}"):
-            found.append(entry.id)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise UsageError(
-            f"{store.root} has no cell called '{name}'.",
-            "Names are like ippo/simple_spread/s3; see `status`.",
-        )
-    shown = ", ".join(cell[:12] for cell in found[:4])
-    raise UsageError(f"{len(found)} cells are called '{name}': {shown}.", "Give the beginning of an id.")
 
 
 def _cell(store: Store, cell_id: str) -> tuple[str, list[str], str]:

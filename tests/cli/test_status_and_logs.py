@@ -149,8 +149,9 @@ def test_logs_of_what_never_started(typed: Typed, jobs: dict[str, Job]) -> None:
     [
         ("random/stag/s0", "2 cells are called 'random/stag/s0'"),
         ("random/stag/s9", "no cell called 'random/stag/s9'"),
-        ("stag", "neither an id nor a name"),
-        ("", "neither an id nor a name"),
+        ("stag", "neither the id of a cell nor the name of one"),
+        ("", "neither the id of a cell nor the name of one"),
+        ("random/stag", "it names no seed"),
         ("0123456789abcdef0", "has an id that begins with"),
     ],
 )
