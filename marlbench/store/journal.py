@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from marlbench.store import durable
 from marlbench.store.numbers import decode, encode
@@ -21,6 +21,8 @@ from marlbench.store.states import Damaged
 
 SCHEMA = 1
 NAME = "journal.jsonl"
+# Bytes read at once from the end: more than the episodes of one evaluation take.
+_BACKWARDS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -171,6 +173,51 @@ def read_lines(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]
             if not line.endswith(b"\n") or (limit is not None and position > limit):
                 return
             yield _header(line, path.parent.name) if number == 0 else _record(line, number, path)
+
+
+def read_last(path: Path, kind: str) -> dict[str, Any] | None:
+    """The last record of a kind, NaN and infinities restored; None where there is none.
+
+    Reads backwards from the end: what is asked for is near it, and a journal may be long.
+
+    Raises:
+        Damaged: a line on the way is not what it must be.
+    """
+    try:
+        with durable.reading(path):
+            stream = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with stream:
+        for line in _backwards(stream):
+            # Most lines are of another kind and not worth parsing.
+            if f'"{kind}"'.encode() not in line:
+                continue
+            try:
+                record = durable.parse(line)
+                if record.get("kind") == kind:
+                    return decode(record)
+            except ValueError as error:
+                raise Damaged(f"a line of {path.name} is bad: {error}") from None
+    return None
+
+
+def _backwards(stream: BinaryIO) -> Iterator[bytes]:
+    """Whole lines, the last one first."""
+    position = stream.seek(0, os.SEEK_END)
+    rest, torn = b"", True
+    while position > 0:
+        size = min(_BACKWARDS, position)
+        position -= size
+        stream.seek(position)
+        rest, *lines = (stream.read(size) + rest).split(b"\n")
+        if torn and lines:
+            # Whoever writes has not finished what follows the last newline.
+            lines.pop()
+            torn = False
+        yield from reversed(lines)
+    if not torn:
+        yield rest
 
 
 def measure(path: Path, limit: int | None = None) -> Extent:

@@ -4,13 +4,15 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marlbench.store import durable
-from marlbench.store.journal import Extent, Journal, measure, read_header, read_lines
+from marlbench.store import journal as journals
+from marlbench.store.journal import Extent, Journal, measure, read_header, read_last, read_lines
 from marlbench.store.numbers import decode, encode
 from marlbench.store.states import Damaged
 
@@ -93,6 +95,26 @@ def test_a_journal_that_ends_anywhere_reads_up_to_its_last_whole_line(
     whole = everything[:size].count(b"\n")
     assert len(list(read_lines(path))) == whole
     assert (read_header(path) is None) == (whole == 0)
+
+
+@given(
+    made=st.lists(records, max_size=6),
+    torn=st.binary(max_size=30).map(lambda b: b.replace(b"\n", b"")),
+    block=st.integers(1, 200),
+)
+def test_the_last_record_of_a_kind_is_found_from_the_end(
+    tmp_path_factory: pytest.TempPathFactory, made: list[Any], torn: bytes, block: int
+) -> None:
+    path = tmp_path_factory.mktemp("cell") / "journal.jsonl"
+    journal = Journal.begin(path, path.parent.name, attempt=1, time_ms=1)
+    for record in made:
+        write(journal, record)
+    journal.close()
+    path.write_bytes(path.read_bytes() + torn)
+    found = [line for line in read_lines(path) if line["kind"] == "evaluation"]
+    with mock.patch.object(journals, "_BACKWARDS", block):
+        last = read_last(path, "evaluation")
+    assert same(last, found[-1] if found else None)
 
 
 @given(
