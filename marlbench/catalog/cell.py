@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -36,6 +36,8 @@ class Cell:
         source: id of the cell whose policy a transfer starts from.
         omitted: fields such as `hyperparameters.sharing` that stay out of the identity because they equal
             their legacy value (see `identity.legacy_fields`).
+        standing: fields such as `parameters.workers` that change no result, with what stands in the identity
+            instead of their value (see `identity.stand_ins`).
     """
 
     suite: str
@@ -58,6 +60,7 @@ class Cell:
     score: dict[str, Any]
     source: str | None = None
     omitted: tuple[str, ...] = ()
+    standing: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def id(self) -> str:
@@ -71,16 +74,16 @@ class Cell:
             "task": self.task,
             "task_revision": self.task_revision,
             "environment": self.environment,
-            "parameters": self._without_legacy("parameters"),
+            "parameters": self._in_identity("parameters"),
             "backend": self.backend,
             "simulator": self.simulator,
             "data": self.data,
             "algorithm": self.algorithm,
             "algorithm_revision": self.algorithm_revision,
-            "hyperparameters": self._without_legacy("hyperparameters"),
+            "hyperparameters": self._in_identity("hyperparameters"),
             "rows": self.rows,
             "dtype": self.dtype,
-            "protocol": {k: v for k, v in self._without_legacy("protocol").items() if v is not None},
+            "protocol": {k: v for k, v in self._in_identity("protocol").items() if v is not None},
             "steps": self.steps,
             "seed": self.seed,
         }
@@ -99,12 +102,21 @@ class Cell:
         return identity_id(identity)
 
     def to_json(self) -> dict[str, Any]:
-        """`identity`, `label`, `score` and `legacy`, the values that the identity leaves out."""
-        legacy: dict[str, dict[str, Any]] = {}
-        for path in self.omitted:
+        """`identity`, `label`, `score`, `legacy`, the values that the identity leaves out, and where there are any
+        `outside`, the values that others stand for in it."""
+        document = {"identity": self.identity(), "label": self.label, "score": self.score}
+        document["legacy"] = self._values(path for path in self.omitted if path not in self.standing)
+        if self.standing:
+            document["outside"] = self._values(self.standing)
+        return document
+
+    def _values(self, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Values of the fields at these paths, by model."""
+        values: dict[str, dict[str, Any]] = {}
+        for path in paths:
             model, _, name = path.partition(".")
-            legacy.setdefault(model, {})[name] = getattr(self, model)[name]
-        return {"identity": self.identity(), "label": self.label, "score": self.score, "legacy": legacy}
+            values.setdefault(model, {})[name] = getattr(self, model)[name]
+        return values
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Cell:
@@ -115,11 +127,21 @@ class Cell:
         """
         try:
             values = dict(document["identity"])
-            legacy = document.get("legacy", {})
+            legacy, outside = document.get("legacy", {}), document.get("outside", {})
+            omitted = [f"{model}.{name}" for model in legacy for name in legacy[model]]
+            standing = {}
             for model in _MODELS:
-                values[model] = {**values[model], **legacy.get(model, {})}
-            omitted = tuple(f"{model}.{name}" for model in legacy for name in legacy[model])
-            return cls(**values, label=document["label"], score=document["score"], omitted=omitted)
+                stood, actual = values[model], outside.get(model, {})
+                values[model] = {**stood, **legacy.get(model, {}), **actual}
+                standing.update({f"{model}.{name}": stood.get(name) for name in actual})
+                omitted += [f"{model}.{name}" for name in actual if name not in stood]
+            return cls(
+                **values,
+                label=document["label"],
+                score=document["score"],
+                omitted=tuple(omitted),
+                standing=standing,
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise ConfigurationError(
                 f"the description of a cell cannot be read: {type(error).__name__}: {error}."
@@ -146,7 +168,13 @@ class Cell:
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def _without_legacy(self, model: str) -> dict[str, Any]:
+    def _in_identity(self, model: str) -> dict[str, Any]:
         values: dict[str, Any] = getattr(self, model)
-        left_out = {path.partition(".")[2] for path in self.omitted if path.startswith(f"{model}.")}
-        return {name: value for name, value in values.items() if name not in left_out} if left_out else values
+        kept = dict(values)
+        for path, value in self.standing.items():
+            if path.startswith(f"{model}."):
+                kept[path.partition(".")[2]] = value
+        for path in self.omitted:
+            if path.startswith(f"{model}."):
+                kept.pop(path.partition(".")[2], None)
+        return kept

@@ -68,18 +68,33 @@ def legacy_fields(model: type[BaseModel], values: dict[str, Any]) -> tuple[str, 
 
     A field that is added to a model later is declared as `Field(default, json_schema_extra={"legacy":
     value})`, where `value` is what the code did before it had the field; so cells that finished before keep
-    their ids.
+    their ids. A field that changes no result, see `stand_ins`, is compared by the value it stands with.
     """
-    names = []
-    for name, information in model.model_fields.items():
-        extra = information.json_schema_extra
-        if (
-            isinstance(extra, dict)
-            and "legacy" in extra
-            and canonical(values[name]) == canonical(extra["legacy"])
-        ):
-            names.append(name)
-    return tuple(names)
+    standing = {**values, **stand_ins(model, values)}
+    return tuple(
+        name
+        for name, extra in _extras(model)
+        if "legacy" in extra and canonical(standing[name]) == canonical(extra["legacy"])
+    )
+
+
+def stand_ins(model: type[BaseModel], values: dict[str, Any]) -> dict[str, Any]:
+    """What stands in the identity instead of the values of fields that change no result.
+
+    Such a field, for instance how many processes share the work, is declared as `Field(default,
+    json_schema_extra={"stands_as": value})`: cells that differ in it alone are one cell. A field that is
+    added later names `value` as its legacy too, and is then left out.
+    """
+    return {
+        name: extra["stands_as"]
+        for name, extra in _extras(model)
+        if "stands_as" in extra and canonical(values[name]) != canonical(extra["stands_as"])
+    }
+
+
+def _extras(model: type[BaseModel]) -> list[tuple[str, dict[str, Any]]]:
+    extras = ((name, field.json_schema_extra) for name, field in model.model_fields.items())
+    return [(name, extra) for name, extra in extras if isinstance(extra, dict)]
 
 
 def _string(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from marlbench.catalog.document import Location, dotted
-from marlbench.catalog.identity import legacy_fields
+from marlbench.catalog.identity import legacy_fields, stand_ins
 from marlbench.errors import ConfigurationError, did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
@@ -34,13 +34,15 @@ class Origin:
 class Resolved:
     """Every field of a model, as a JSON value, with its origin.
 
-    `omitted` are the fields that stay out of the identity, see `identity.legacy_fields`.
+    `omitted` are the fields that stay out of the identity, see `identity.legacy_fields`; `standing` is what
+    stands in it instead of values that change no result, see `identity.stand_ins`.
     """
 
     model: BaseModel
     values: dict[str, Any]
     origins: dict[str, Origin]
     omitted: tuple[str, ...]
+    standing: dict[str, Any]
 
 
 class Layers:
@@ -92,7 +94,8 @@ class Layers:
         values = model.model_dump(mode="json")
         default = Origin("default", self.declared)
         origins = {name: self.origins.get(name, default) for name in values}
-        return Resolved(model, values, origins, legacy_fields(self.model, values))
+        omitted = legacy_fields(self.model, values)
+        return Resolved(model, values, origins, omitted, stand_ins(self.model, values))
 
 
 def validate(model: type[M], values: Any) -> M:

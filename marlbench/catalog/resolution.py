@@ -196,6 +196,14 @@ class SuiteResolver:
                 *(f"hyperparameters.{key}" for key in hyperparameters.omitted),
                 *(f"protocol.{key}" for key in protocol.omitted),
             ),
+            standing={
+                f"{prefix}.{key}": value
+                for prefix, resolved in (
+                    ("parameters", environment.parameters),
+                    ("hyperparameters", hyperparameters),
+                )
+                for key, value in resolved.standing.items()
+            },
         )
         return CellGroup(self.loaded, task, first.with_seeds(seeds), origins)
 

@@ -105,7 +105,8 @@ def changed(name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", [field.name for field in fields(Cell) if field.name not in ("label", "score", "omitted")]
+    "name",
+    [field.name for field in fields(Cell) if field.name not in ("label", "score", "omitted", "standing")],
 )
 def test_each_field_of_the_identity_changes_it(name: str) -> None:
     assert replace(CELL, **{name: changed(name)}).id != CELL.id
@@ -182,3 +183,19 @@ def test_json_round_trip(name: str) -> None:
 def test_what_is_no_cell_is_refused(broken: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="cannot be read"):
         Cell.from_json({"label": "x", "score": {}, **broken})
+
+
+def test_values_outside_the_identity_are_kept() -> None:
+    """`workers` stands as null, `timeout` is left out; what was asked for is still what a job reads."""
+    plain = replace(CELL, parameters={"agents": 3, "workers": None})
+    cell = replace(
+        CELL,
+        parameters={"agents": 3, "workers": 4, "timeout": 9.0},
+        standing={"parameters.workers": None, "parameters.timeout": None},
+        omitted=("parameters.timeout",),
+    )
+    assert cell.identity() == plain.identity()
+    assert cell.with_seeds([CELL.seed])[0].id == cell.id == plain.id
+    read = Cell.from_json(json.loads(json.dumps(cell.to_json())))
+    assert (read.parameters, read.standing, read.omitted) == (cell.parameters, cell.standing, cell.omitted)
+    assert read.id == plain.id

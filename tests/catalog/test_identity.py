@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
-from marlbench.catalog.identity import canonical, identity_id, legacy_fields
+from marlbench.catalog.identity import canonical, identity_id, legacy_fields, stand_ins
 from marlbench.errors import ConfigurationError
 
 
@@ -126,3 +126,14 @@ def test_a_field_is_left_out_while_it_has_its_legacy_value() -> None:
 
     assert legacy_fields(Model, {"old": 1, "new": True, "newer": 1.0}) == ("newer",)
     assert legacy_fields(Model, {"old": 1, "new": False, "newer": 2.0}) == ("new",)
+
+
+def test_what_changes_no_result_stands_with_one_value() -> None:
+    class Model(BaseModel):
+        workers: int | None = Field(default=None, json_schema_extra={"stands_as": None})
+        timeout: float = Field(default=9.0, json_schema_extra={"legacy": None, "stands_as": None})
+
+    given = {"workers": 4, "timeout": 1.5}
+    assert stand_ins(Model, given) == {"workers": None, "timeout": None}
+    assert stand_ins(Model, {"workers": None, "timeout": 9.0}) == {"timeout": None}
+    assert legacy_fields(Model, given) == legacy_fields(Model, {**given, "timeout": 9.0}) == ("timeout",)
