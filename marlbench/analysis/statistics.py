@@ -1,54 +1,63 @@
-"""Interquartile means with stratified bootstrap intervals, as pure functions of runs x tasks.
+"""The four aggregates of a comparison with stratified bootstrap intervals, as pure functions of runs x tasks.
 
-The estimator and its interval follow Agarwal et al. 2021 ("Deep Reinforcement Learning at the Edge of the
-Statistical Precipice", NeurIPS, arXiv 2108.13264) and agree with their library where every task has the same
-number of runs. Where the counts differ, every task weighs the same: each run 1 / (tasks x runs of its task).
+After Agarwal et al. 2021 ("Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS, arXiv
+2108.13264, section 4), in agreement with their library where every task has the same number of runs:
+
+    iqm             mean of the middle half of all runs of all tasks
+    median          median over tasks of the mean over runs
+    mean            mean over tasks of the mean over runs
+    optimality_gap  target - mean of min(score, target): what is missing to the target; lower is better
+
+Where the counts differ, every task weighs the same: each run 1 / (tasks x runs of its task).
 
 Scores come as float [run, task]. A task with fewer runs than the longest has NaN in the places that are left
 over: NaN says that there is no run, never that a run has no value; its place in the column does not matter.
+There is no interval where a task has a single run: resampling it shows no spread, and the interval would look
+narrower than it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-RESAMPLES = 5_000
-CONFIDENCE = 0.95
-SEED = 0
+from marlbench.analysis.resampling import (
+    BLOCK,
+    CONFIDENCE,
+    RESAMPLES,
+    SEED,
+    Estimate,
+    Floats,
+    Sample,
+    alike,
+    draws,
+    interval,
+    samples,
+    table,
+)
 
-# Elements of one block of resamples: enough for numpy to be fast, little enough for any machine's memory.
-_BLOCK = 1 << 20
+__all__ = [
+    "AGGREGATES",
+    "TARGET",
+    "Aggregate",
+    "Estimate",
+    "aggregates",
+    "estimate",
+    "estimate_each",
+    "interquartile_mean",
+    "mean",
+    "median",
+    "optimality_gap",
+    "table",
+]
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A point with its interval; both ends are None where the runs cannot carry one."""
-
-    point: float
-    low: float | None
-    high: float | None
-
-    def map(self, low: float, high: float) -> Estimate:
-        """The estimate of (value - low) / (high - low); exact, for the interquartile mean is equivariant."""
-        point = (self.point - low) / (high - low)
-        if self.low is None or self.high is None:
-            return Estimate(point, None, None)
-        ends = sorted(((self.low - low) / (high - low), (self.high - low) / (high - low)))
-        return Estimate(point, ends[0], ends[1])
-
-
-def table(columns: Sequence[Sequence[float]]) -> Floats:
-    """The scores of each task as one table: float [run, task], NaN where a task has fewer runs."""
-    scores = np.full((max(map(len, columns), default=0), len(columns)), np.nan)
-    for task, column in enumerate(columns):
-        scores[: len(column), task] = column
-    return scores
+Aggregate = Literal["iqm", "median", "mean", "optimality_gap"]
+AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
+# Score 1 is the upper bound that the suite gives to each task.
+TARGET = 1.0
 
 
 def interquartile_mean(scores: ArrayLike) -> float:
@@ -64,18 +73,11 @@ def interquartile_mean(scores: ArrayLike) -> float:
     Raises:
         ValueError: a task has no run, or a score is infinite.
     """
-    values, counts = _checked(scores)
-    pool = _Pool(values, counts)
-    return float(_middle(pool.mass, pool.cut, pool.total) @ pool.values)
+    return _Middle(Sample(scores)).point
 
 
-def estimate(
-    scores: ArrayLike, *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = SEED
-) -> Estimate:
-    """The interquartile mean over all tasks with its stratified percentile-bootstrap interval.
-
-    Runs are drawn with replacement within their task. There is no interval where a task has a single run:
-    resampling it shows no spread, and the interval would look narrower than it is.
+def median(scores: ArrayLike) -> float:
+    """The median over tasks of the mean over runs; of an even number of tasks the mean of the middle two.
 
     Args:
         scores: float [run, task], NaN where a task has fewer runs.
@@ -83,28 +85,106 @@ def estimate(
     Raises:
         ValueError: a task has no run, or a score is infinite.
     """
-    values, counts = _checked(scores)
-    pool = _Pool(values, counts)
-    point = float(_middle(pool.mass, pool.cut, pool.total) @ pool.values)
-    if counts.min() < 2:
-        return Estimate(point, None, None)
-    resampled = np.concatenate(
-        [
-            _middle(drawn * pool.mass, pool.cut, pool.total) @ pool.values
-            for drawn in _draw(counts, pool.rank, resamples, seed)
-        ]
+    return float(np.median(_task_means(Sample(scores))))
+
+
+def mean(scores: ArrayLike) -> float:
+    """The mean over tasks of the mean over runs.
+
+    Args:
+        scores: float [run, task], NaN where a task has fewer runs.
+
+    Raises:
+        ValueError: a task has no run, or a score is infinite.
+    """
+    return float(_task_means(Sample(scores)).mean())
+
+
+def optimality_gap(scores: ArrayLike, target: float = TARGET) -> float:
+    """How far scores fall short of the target: target - mean over tasks of the mean of min(score, target).
+
+    Args:
+        scores: float [run, task], NaN where a task has fewer runs.
+
+    Raises:
+        ValueError: a task has no run, or a score is infinite.
+    """
+    # In rows, NaN stays NaN under numpy's minimum.
+    return target - mean(np.minimum(np.asarray(scores, dtype=np.float64), target))
+
+
+def aggregates(
+    scores: Mapping[str, ArrayLike],
+    *,
+    names: Sequence[Aggregate] = AGGREGATES,
+    target: float = TARGET,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = SEED,
+) -> dict[str, dict[Aggregate, Estimate]]:
+    """The aggregates over all tasks with their stratified percentile-bootstrap intervals.
+
+    All aggregates are taken of the same resamples, and so are all algorithms that have as many runs on each task:
+    an interval is the same whatever else is asked for, and a second aggregate costs little.
+
+    Args:
+        scores: of each algorithm, float [run, task], NaN where a task has fewer runs; the same tasks for all.
+        names: which aggregates.
+        target: of the optimality gap.
+
+    Returns:
+        algorithm -> aggregate -> estimate, in the order given.
+
+    Raises:
+        ValueError: the algorithms do not have the same number of tasks, a task has no run, or a score is
+        infinite.
+    """
+    found = samples(scores)
+    estimates: dict[str, dict[Aggregate, Estimate]] = {}
+    for group in alike(found):
+        estimates |= _aggregates(
+            {name: found[name] for name in group}, names, target, resamples, confidence, seed
+        )
+    return {name: estimates[name] for name in scores}
+
+
+def estimate(
+    scores: ArrayLike,
+    *,
+    aggregate: Aggregate = "iqm",
+    target: float = TARGET,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = SEED,
+) -> Estimate:
+    """One aggregate of one algorithm: what `aggregates` gives it.
+
+    Args:
+        scores: float [run, task], NaN where a task has fewer runs.
+
+    Raises:
+        ValueError: a task has no run, or a score is infinite.
+    """
+    found = aggregates(
+        {"": scores}, names=(aggregate,), target=target, resamples=resamples, confidence=confidence, seed=seed
     )
-    low, high = _ends(resampled, confidence)
-    return Estimate(point, float(low), float(high))
+    return found[""][aggregate]
 
 
 def estimate_each(
-    scores: ArrayLike, *, resamples: int = RESAMPLES, confidence: float = CONFIDENCE, seed: int = SEED
+    scores: ArrayLike,
+    *,
+    aggregate: Aggregate = "iqm",
+    target: float = TARGET,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = SEED,
 ) -> list[Estimate]:
-    """The interquartile mean of every task by itself, each as `estimate` of its column alone would give it.
+    """An estimate of every task by itself, over its runs: their middle half, median, mean, or gap to the target.
 
-    A column of k runs is resampled with the same draws as every other column of k runs, so a task's interval
-    does not depend on what else is asked for, and a thousand columns cost little more than one.
+    Of one task the median is that of its runs: over tasks there would be nothing to take it of. A column of k
+    runs is resampled with the same draws as every other column of k runs, so a task's interval does not depend
+    on what else is asked for, and a thousand columns cost little more than one.
 
     Args:
         scores: float [run, task], NaN where a task has fewer runs.
@@ -115,62 +195,120 @@ def estimate_each(
     Raises:
         ValueError: a task has no run, or a score is infinite.
     """
-    values, counts = _checked(scores)
-    estimates: dict[int, Estimate] = {}
-    for count in np.unique(counts):
-        columns = np.flatnonzero(counts == count)
-        ordered = values[:count, columns]
-        rank = np.arange(count)
-        points = _middle(np.ones(count), count // 4, count) @ ordered
-        if count < 2:
-            estimates |= {
-                int(c): Estimate(float(p), None, None) for c, p in zip(columns, points, strict=True)
-            }
-            continue
-        weights = np.concatenate(
-            [_middle(drawn, count // 4, count) for drawn in _draw(np.array([count]), rank, resamples, seed)]
-        )
-        width = max(1, _BLOCK // resamples)
-        for start in range(0, len(columns), width):
-            low, high = _ends((weights @ ordered[:, start : start + width]).T, confidence)
-            for place, column in enumerate(columns[start : start + width]):
-                point = float(points[start + place])
-                estimates[int(column)] = Estimate(point, float(low[place]), float(high[place]))
-    return [estimates[column] for column in range(len(counts))]
-
-
-class _Pool:
-    """All runs of all tasks in ascending order.
-
-    Attributes:
-        values: float [N].
-        mass: float [N], the weight of each run in units of the mean run: exactly 1 where counts are equal.
-        rank: int [N], the place in `values` of each run, for runs counted task by task.
-        cut, total: the mass cut from either end, and the mass in all.
-    """
-
-    def __init__(self, values: Floats, counts: NDArray[np.int64]) -> None:
-        flat = np.concatenate([values[:count, task] for task, count in enumerate(counts)])
-        order = np.argsort(flat, kind="stable")
-        self.total = len(flat)
-        self.cut = self.total // 4
-        self.values = flat[order]
-        self.mass = np.repeat(self.total / (len(counts) * counts), counts)[order]
-        self.rank = np.empty(self.total, dtype=np.int64)
-        self.rank[order] = np.arange(self.total)
-
-
-def _checked(scores: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
-    """Every column in ascending order with its NaNs last, [run, task], and the runs of each, [task]."""
     values = np.asarray(scores, dtype=np.float64)
-    if values.ndim != 2 or values.shape[1] == 0:
-        raise ValueError(f"scores are [run, task] with at least one task, not of shape {list(values.shape)}")
-    if np.isinf(values).any():
-        raise ValueError("a score is infinite")
-    counts = np.count_nonzero(~np.isnan(values), axis=0)
-    if values.shape[0] == 0 or counts.min() == 0:
-        raise ValueError("a task has no run")
-    return np.sort(values, axis=0), counts
+    if aggregate == "optimality_gap":
+        values = np.minimum(values, target)
+    sample = Sample(values)
+    estimates: dict[int, Estimate] = {}
+    for count in np.unique(sample.counts):
+        columns = np.flatnonzero(sample.counts == count)
+        ordered = np.stack([sample.values[sample.strata[column]] for column in columns], axis=1)
+        cut = {"iqm": count // 4, "median": (count - 1) // 2}.get(aggregate, 0)
+        points = _middle(np.ones(count), cut, count) @ ordered
+        low = high = np.full(len(columns), np.nan)
+        if count >= 2:
+            generator = np.random.default_rng(seed)
+            weights = np.concatenate(
+                [_middle(drawn, cut, count) for drawn in draws(np.array([count]), resamples, generator)]
+            )
+            width = max(1, BLOCK // resamples)
+            parts = [ordered[:, start : start + width] for start in range(0, len(columns), width)]
+            low, high = np.concatenate([interval((weights @ part).T, confidence) for part in parts], axis=1)
+        if aggregate == "optimality_gap":
+            points, low, high = target - points, target - high, target - low
+        for column, *numbers in zip(columns, points, low, high, strict=True):
+            point, *ends = map(float, numbers)
+            estimates[int(column)] = Estimate(point, *(ends if count >= 2 else (None, None)))
+    return [estimates[column] for column in range(sample.tasks)]
+
+
+def _aggregates(
+    found: Mapping[str, Sample],
+    names: Sequence[Aggregate],
+    target: float,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> dict[str, dict[Aggregate, Estimate]]:
+    """The aggregates of algorithms that have as many runs on each task."""
+    first = next(iter(found.values()))
+    middles = {name: _Middle(sample) for name, sample in found.items()} if "iqm" in names else {}
+    raw = np.stack([sample.values for sample in found.values()], axis=1)
+    # The gap is a mean too, of scores cut off at the target: one product gives the means of both.
+    values = np.concatenate([raw, np.minimum(raw, target)], axis=1)
+    resampled: dict[Aggregate, list[Floats]] = {name: [] for name in names}
+
+    def means(drawn: Floats) -> None:
+        by_task = np.stack(
+            [drawn[:, of] @ values[of] / count for of, count in zip(first.strata, first.counts, strict=True)]
+        )
+        plain, clipped = np.split(by_task, 2, axis=2)
+        for name in names:
+            if name == "median":
+                resampled[name].append(np.median(plain, axis=0))
+            elif name == "mean":
+                resampled[name].append(plain.mean(axis=0))
+            elif name == "optimality_gap":
+                resampled[name].append(target - clipped.mean(axis=0))
+
+    if first.spreads:
+        for drawn in draws(first.counts, resamples, np.random.default_rng(seed)):
+            if set(names) - {"iqm"}:
+                means(drawn)
+            if middles:
+                resampled["iqm"].append(np.stack([of.resampled(drawn) for of in middles.values()], axis=1))
+    estimates: dict[str, dict[Aggregate, Estimate]] = {name: {} for name in found}
+    for aggregate in names:
+        points = [_point(sample, aggregate, target) for sample in found.values()]
+        if not first.spreads:
+            ends = [(None, None)] * len(points)
+        else:
+            ends = interval(np.concatenate(resampled[aggregate]).T, confidence).T.tolist()
+        for name, point, (low, high) in zip(found, points, ends, strict=True):
+            estimates[name][aggregate] = Estimate(point, low, high)
+    return estimates
+
+
+def _point(sample: Sample, aggregate: Aggregate, target: float) -> float:
+    if aggregate == "iqm":
+        return _Middle(sample).point
+    if aggregate == "median":
+        return float(np.median(_task_means(sample)))
+    if aggregate == "mean":
+        return float(_task_means(sample).mean())
+    return target - float(_task_means(sample, target).mean())
+
+
+def _task_means(sample: Sample, most: float = np.inf) -> Floats:
+    """The mean of each task's runs, float [task], none of them counted with more than `most`."""
+    return np.array([np.minimum(sample.values[of], most).mean() for of in sample.strata])
+
+
+class _Middle:
+    """The weighted mean of the middle half of a sample, and of its resamples."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.total = len(sample.values)
+        self.cut = self.total // 4
+        self.order = np.argsort(sample.values, kind="stable")
+        self.values = sample.values[self.order]
+        self.mass = sample.mass[self.order]
+        self.equal = bool((self.mass == 1).all())
+        # Summation by parts: the sum of (kept[i] - kept[i - 1]) value[i] without a difference for each resample.
+        self.falls = np.append(self.values[:-1] - self.values[1:], self.values[-1])
+
+    @property
+    def point(self) -> float:
+        return float(_middle(self.mass, self.cut, self.total) @ self.values)
+
+    def resampled(self, drawn: Floats) -> Floats:
+        """The mean of each resample, float [resample]; `drawn` is [resample, N] in the sample's order."""
+        held = drawn[:, self.order]
+        if not self.equal:
+            held *= self.mass
+        np.cumsum(held, axis=1, out=held)
+        np.clip(held, self.cut, self.total - self.cut, out=held)
+        return (held @ self.falls - self.cut * self.values[0]) / (self.total - 2 * self.cut)
 
 
 def _middle(mass: Floats, cut: int, total: int) -> Floats:
@@ -181,23 +319,3 @@ def _middle(mass: Floats, cut: int, total: int) -> Floats:
     np.subtract(kept[..., 1:], kept[..., :-1], out=weights[..., 1:])
     weights /= total - 2 * cut
     return weights
-
-
-def _draw(counts: NDArray[np.int64], rank: NDArray[np.int64], resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each run is drawn, [resample, N] by rank, in blocks of resamples; strata lie side by side."""
-    generator = np.random.default_rng(seed)
-    total = int(counts.sum())
-    of_run = np.repeat(counts, counts).astype(np.float32)
-    first = np.repeat(np.cumsum(counts) - counts, counts).astype(np.int32)
-    block = max(1, _BLOCK // total)
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        uniform = generator.random((size, total), dtype=np.float32)
-        drawn = rank[first + (uniform * of_run).astype(np.int32)]
-        drawn += np.arange(size)[:, None] * total
-        yield np.bincount(drawn.ravel(), minlength=size * total).reshape(size, total).astype(np.float64)
-
-
-def _ends(resampled: Floats, confidence: float) -> Floats:
-    """The percentile interval along the last axis, [2, ...]."""
-    return np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2], axis=-1)
