@@ -21,7 +21,7 @@ from marlbench.analysis.resampling import (
     Integers,
     table,
 )
-from marlbench.analysis.statistics import Aggregate, estimate
+from marlbench.analysis.statistics import AggregateName, estimate
 
 RESAMPLES = 2_000
 # Where runs were evaluated at steps of their own, a curve is told at no more than so many of them.
@@ -105,7 +105,7 @@ def sample_efficiency(
     tasks: Sequence[Sequence[Trace]],
     steps: ArrayLike | None = None,
     *,
-    aggregate: Aggregate = "iqm",
+    aggregate: AggregateName = "iqm",
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = SEED,

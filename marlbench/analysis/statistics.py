@@ -42,7 +42,7 @@ from marlbench.analysis.resampling import (
 __all__ = [
     "AGGREGATES",
     "TARGET",
-    "Aggregate",
+    "AggregateName",
     "Estimate",
     "aggregates",
     "estimate",
@@ -54,8 +54,8 @@ __all__ = [
     "table",
 ]
 
-Aggregate = Literal["iqm", "median", "mean", "optimality_gap"]
-AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
+AggregateName = Literal["iqm", "median", "mean", "optimality_gap"]
+AGGREGATES: tuple[AggregateName, ...] = get_args(AggregateName)
 # Score 1 is the upper bound that the suite gives to each task.
 TARGET = 1.0
 
@@ -116,12 +116,12 @@ def optimality_gap(scores: ArrayLike, target: float = TARGET) -> float:
 def aggregates(
     scores: Mapping[str, ArrayLike],
     *,
-    names: Sequence[Aggregate] = AGGREGATES,
+    names: Sequence[AggregateName] = AGGREGATES,
     target: float = TARGET,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = SEED,
-) -> dict[str, dict[Aggregate, Estimate]]:
+) -> dict[str, dict[AggregateName, Estimate]]:
     """The aggregates over all tasks with their stratified percentile-bootstrap intervals.
 
     All aggregates are taken of the same resamples, and so are all algorithms that have as many runs on each task:
@@ -140,7 +140,7 @@ def aggregates(
         infinite.
     """
     found = samples(scores)
-    estimates: dict[str, dict[Aggregate, Estimate]] = {}
+    estimates: dict[str, dict[AggregateName, Estimate]] = {}
     for group in alike(found):
         estimates |= _aggregates(
             {name: found[name] for name in group}, names, target, resamples, confidence, seed
@@ -151,7 +151,7 @@ def aggregates(
 def estimate(
     scores: ArrayLike,
     *,
-    aggregate: Aggregate = "iqm",
+    aggregate: AggregateName = "iqm",
     target: float = TARGET,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
@@ -174,7 +174,7 @@ def estimate(
 def estimate_each(
     scores: ArrayLike,
     *,
-    aggregate: Aggregate = "iqm",
+    aggregate: AggregateName = "iqm",
     target: float = TARGET,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
@@ -224,19 +224,19 @@ def estimate_each(
 
 def _aggregates(
     found: Mapping[str, Sample],
-    names: Sequence[Aggregate],
+    names: Sequence[AggregateName],
     target: float,
     resamples: int,
     confidence: float,
     seed: int,
-) -> dict[str, dict[Aggregate, Estimate]]:
+) -> dict[str, dict[AggregateName, Estimate]]:
     """The aggregates of algorithms that have as many runs on each task."""
     first = next(iter(found.values()))
     middles = {name: _Middle(sample) for name, sample in found.items()} if "iqm" in names else {}
     raw = np.stack([sample.values for sample in found.values()], axis=1)
     # The gap is a mean too, of scores cut off at the target: one product gives the means of both.
     values = np.concatenate([raw, np.minimum(raw, target)], axis=1)
-    resampled: dict[Aggregate, list[Floats]] = {name: [] for name in names}
+    resampled: dict[AggregateName, list[Floats]] = {name: [] for name in names}
 
     def means(drawn: Floats) -> None:
         by_task = np.stack(
@@ -257,7 +257,7 @@ def _aggregates(
                 means(drawn)
             if middles:
                 resampled["iqm"].append(np.stack([of.resampled(drawn) for of in middles.values()], axis=1))
-    estimates: dict[str, dict[Aggregate, Estimate]] = {name: {} for name in found}
+    estimates: dict[str, dict[AggregateName, Estimate]] = {name: {} for name in found}
     for aggregate in names:
         points = [_point(sample, aggregate, target) for sample in found.values()]
         if not first.spreads:
@@ -269,7 +269,7 @@ def _aggregates(
     return estimates
 
 
-def _point(sample: Sample, aggregate: Aggregate, target: float) -> float:
+def _point(sample: Sample, aggregate: AggregateName, target: float) -> float:
     if aggregate == "iqm":
         return _Middle(sample).point
     if aggregate == "median":
