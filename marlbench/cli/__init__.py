@@ -40,6 +40,7 @@ VERBS = {
     "status": Verb("status", "Show the state of every cell in the store."),
     "logs": Verb("logs", "Show the log of a cell's job."),
     "compare": Verb("compare", "Compare algorithms, with confidence intervals."),
+    "eval": Verb("eval_", "Evaluate the trained policy of a cell on fresh episodes."),
     "sync": Verb("sync", "Bring MLflow up to date with the store."),
     "ui": Verb("ui", "Open the MLflow page of the store."),
     "doctor": Verb("doctor", "Check this installation."),

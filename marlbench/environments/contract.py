@@ -127,6 +127,8 @@ class BatchedEnvironment(ABC):
         argument: the field of `Parameters` that takes the text after the colon in a suite's
             `environment: name:text`; None where there is no such text.
         maximum_rows: most rows that one instance should have; evaluations are then split into passes.
+        draws_final: whether `render`, after a step at which the row's episode ended, shows its end instead of
+            the start of the next.
     """
 
     backend: ClassVar[str] = "builtin"
@@ -134,6 +136,7 @@ class BatchedEnvironment(ABC):
     deterministic: ClassVar[bool] = True
     argument: ClassVar[str | None] = None
     maximum_rows: ClassVar[int | None] = None
+    draws_final: ClassVar[bool] = False
     Parameters: ClassVar[type[AnyParameters]]
 
     specification: EnvironmentSpecification

@@ -64,6 +64,19 @@ def load(path: Path) -> dict[str, Any] | None:
         Corrupt: its content is not that of a checkpoint that we know.
         StoreError: it cannot be read.
     """
+    document = read(path)
+    if document is not None and document.get("schema") != SCHEMA:
+        raise Corrupt("its schema is not known")
+    return document
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """What `save` wrote, its tensors on the CPU; None where there is no file.
+
+    Raises:
+        Corrupt: it is not such a file, or not whole.
+        StoreError: it cannot be read.
+    """
     import torch
 
     try:
@@ -86,8 +99,8 @@ def load(path: Path) -> dict[str, Any] | None:
             raise
         reason = str(error).strip().split("\n")[0]
         raise Corrupt(f"{type(error).__name__}: {reason}") from None
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        raise Corrupt("its schema is not known")
+    if not isinstance(document, dict):
+        raise Corrupt("it holds no names")
     return document
 
 
