@@ -1,7 +1,8 @@
 """The command line: one module per verb, and the one place that prints errors.
 
-A verb is a module with a function `command`; it is imported when the verb is invoked, so that
-`marlbench --help` and every other verb do not pay for it. Data goes to stdout, talk to stderr.
+A verb is a module with a function `command`, or with an `app` where it has verbs of its own; it is imported
+when the verb is invoked, so that `marlbench --help` and every other verb do not pay for it. Data goes to
+stdout, talk to stderr.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ VERBS = {
     "logs": Verb("logs", "Show the log of a cell's job."),
     "compare": Verb("compare", "Compare algorithms, with confidence intervals."),
     "eval": Verb("eval_", "Evaluate the trained policy of a cell on fresh episodes."),
+    "regress": Verb("regress", "Compare fresh runs with a reference: has anything become worse?"),
+    "reference": Verb("reference", "Measure what `regress` compares with, and show it."),
     "sync": Verb("sync", "Bring MLflow up to date with the store."),
     "ui": Verb("ui", "Open the MLflow page of the store."),
     "doctor": Verb("doctor", "Check this installation."),
@@ -61,6 +64,9 @@ class LazyGroup(TyperGroup):
 def _command(name: str) -> Any:
     verb = VERBS[name]
     module = importlib.import_module(f"marlbench.cli.{verb.module}")
+    if hasattr(module, "app"):
+        # A verb with verbs of its own.
+        return typer.main.get_command(module.app)
     single = typer.Typer(add_completion=False)
     single.command(name, short_help=verb.help, hidden=verb.hidden)(module.command)
     return typer.main.get_command(single)

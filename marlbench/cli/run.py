@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
     from marlbench.cli.plan import Plan
     from marlbench.cli.projector import Projector
     from marlbench.engines.jobs import Report
-    from marlbench.store.states import CellState, Job
+    from marlbench.store.states import CellState
     from marlbench.store.store import Store
 
 SCHEMA = 1
@@ -121,6 +119,7 @@ def command(
 def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
     """Run what is missing and tell how it ended; returns the exit code."""
     from marlbench.cli.console import print_json, talk
+    from marlbench.cli.jobs import run_jobs
     from marlbench.cli.projector import IMPATIENT_SECONDS, PATIENCE_SECONDS, Projector
     from marlbench.engines.jobs import Report
 
@@ -130,7 +129,7 @@ def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
     report = Report()
     try:
         if plan.jobs:
-            report = _run_jobs(plan, store, projector)
+            report = run_jobs(plan, store, projector)
         else:
             # What an earlier run could not send any more.
             projector.start()
@@ -153,40 +152,6 @@ def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
     return CELLS_FAILED if report.failures else 0
 
 
-def _run_jobs(plan: Plan, store: Store, projector: Projector) -> Report:
-    from marlbench.cli.progress import Account, watcher
-    from marlbench.engines.local import LocalEngine
-    from marlbench.engines.scheduler import Scheduler
-    from marlbench.engines.slots import make_slots
-    from marlbench.store.states import State
-    from marlbench.tracking.matrices import record
-
-    cells = {cell.id: cell for cell in plan.matrix.cells}
-    record(store.root, plan.matrix.id, cells)
-    jobs = _claim(plan, store)
-    done = frozenset(cell for cell, state in plan.states.items() if state.state is State.DONE)
-    engine = LocalEngine()
-    try:
-        with watcher(Account(cells, done), projector) as observer:
-            scheduler = Scheduler(
-                store,
-                engine,
-                make_slots(plan.machine.devices, plan.machine.slots),
-                lambda job, slot: job_command(store.root, job.id, slot.device),
-                observer,
-                demands={
-                    job.id: plan.demand(cells[next(cell for cell in job.cells if cell in cells)], job)
-                    for job in jobs
-                },
-                memory=plan.machine.memory,
-                disk=plan.machine.disk,
-            )
-            with _signals_to(scheduler.stop):
-                return scheduler.run(jobs, cells)
-    finally:
-        engine.close()
-
-
 def _finish(projector: Projector, root: Path, patience: float) -> None:
     from marlbench.cli.console import talk
 
@@ -196,20 +161,6 @@ def _finish(projector: Projector, root: Path, patience: float) -> None:
     if trouble:
         catches_up = f"{again('sync', root)} catches up"
         talk().print(f"note: MLflow is not up to date: {trouble.rstrip('.')}; {catches_up}.", markup=False)
-
-
-def job_command(root: Path, job_id: str, device: str) -> list[str]:
-    """The process of one job. -P: what lies in the current directory must not shadow a module."""
-    options = ["--results", str(root), "--device", device]
-    return [sys.executable, "-P", "-m", "marlbench", "run-job", job_id, *options]
-
-
-def _claim(plan: Plan, store: Store) -> list[Job]:
-    jobs: dict[str, Job] = {}
-    for cells, seeds in plan.claims:
-        for job in store.claim(cells, plan.machine.slots, seeds):
-            jobs.setdefault(job.id, job)
-    return list(jobs.values())
 
 
 def _tidy(plan: Plan, store: Store) -> None:
@@ -224,20 +175,6 @@ def _tidy(plan: Plan, store: Store) -> None:
     left = [cell for job, cell in finished.items() if store.progress(job) is not None]
     if left:
         store.claim(left, plan.machine.slots)
-
-
-@contextlib.contextmanager
-def _signals_to(stop: Callable[[int], None]) -> Iterator[None]:
-    """Pass SIGINT and SIGTERM to `stop`, but for those that whoever started us wants ignored."""
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, lambda number, frame: stop(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _count(plan: Plan, states: Mapping[str, CellState], report: Report) -> dict[str, object]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from marlbench.catalog.cell import Cell
-    from marlbench.store.job_training import Trainer
+    from marlbench.store.job_training import Meter, Trainer
 
 
 def command(
@@ -25,6 +25,9 @@ def command(
     checkpoint_seconds: Annotated[
         float, typer.Option("--checkpoint-seconds", min=0, help="The least time between two checkpoints.")
     ] = 5.0,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Record what the training costs in calibration loops.")
+    ] = False,
 ) -> None:
     """Train what is not done of one job, and leave with a code that says how it ended.
 
@@ -35,7 +38,8 @@ def command(
     from marlbench.store.job_training import Settings
     from marlbench.store.process import leave
 
-    leave(jobs.main(results, job, make_trainer, Settings(device, threads, engine, checkpoint_seconds)))
+    settings = Settings(device, threads, engine, checkpoint_seconds, make_meter if calibrate else None)
+    leave(jobs.main(results, job, make_trainer, settings))
 
 
 def make_trainer(cells: Sequence[Cell], directory: Path, device: torch.device) -> Trainer:
@@ -45,3 +49,11 @@ def make_trainer(cells: Sequence[Cell], directory: Path, device: torch.device) -
 
     trainer: Any = Trainer(cells, directory, device)
     return trainer
+
+
+def make_meter() -> Meter:
+    """What measures the cost of a job in calibration loops; imported late, as the trainer is."""
+    from marlbench.store.execution import cpu_seconds
+    from marlbench.training import calibration
+
+    return calibration.Meter(cpu_seconds)

@@ -64,6 +64,22 @@ class Trainer(Protocol):
     def close(self) -> None: ...
 
 
+class Meter(Protocol):
+    """What a job needs of `marlbench.training.calibration.Meter`; see there."""
+
+    def begin(self) -> None: ...
+
+    def tick(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Any) -> None: ...
+
+    def document(self) -> dict[str, Any]: ...
+
+
 MakeTrainer = Callable[[Sequence[Cell], Path, "torch.device"], Trainer]
 
 
@@ -76,12 +92,14 @@ class Settings:
         threads: of torch, within one operation.
         engine: which engine started the process, for the record.
         checkpoint_seconds: the least time between two checkpoints.
+        make_meter: of what measures the cost of the training on this machine, where that is wanted.
     """
 
     device: str = "cpu"
     threads: int = 1
     engine: str = "local"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    make_meter: Callable[[], Meter] | None = None
 
 
 class JobTraining:
@@ -113,6 +131,7 @@ class JobTraining:
         self.attempt = attempt
         self.device = torch.device(settings.device)
         self.settings = settings
+        self.meter = settings.make_meter() if settings.make_meter is not None else None
         self.guard = guard
         self.tell = tell
         self.trainer: Trainer | None = None
@@ -136,6 +155,8 @@ class JobTraining:
         self._write_progress(trainer)
         told = self._began
         moved = False
+        if self.meter is not None:
+            self.meter.begin()
         while not trainer.finished:
             now = time.monotonic()
             stop = self.guard.code
@@ -149,6 +170,10 @@ class JobTraining:
             if records := trainer.advance():
                 self._record(records, trainer.steps)
             moved = True
+            if self.meter is not None:
+                self.meter.tick()
+        if self.meter is not None:
+            self.meter.close()
         self.finish(trainer)
         return OK
 
@@ -159,6 +184,8 @@ class JobTraining:
             Unwritable: the checkpoint before is still there and still fits its journals.
         """
         began = time.monotonic()
+        if self.meter is not None:
+            self.meter.close()
         extents = {self.cells[member].id: journal.sync() for member, journal in self.journals.items()}
         document = {
             "schema": checkpoint.SCHEMA,
@@ -169,6 +196,7 @@ class JobTraining:
             "seconds": self._seconds(),
             "cpu_seconds": self._cpu_seconds(),
             "last": self.last,
+            "meter": None if self.meter is None else self.meter.state_dict(),
             "trainer": trainer.state_dict(),
         }
         # The algorithm has made the contents of its replay durable; their names are ours to keep.
@@ -212,6 +240,8 @@ class JobTraining:
                 "members": [other.id for other in self.cells],
                 "engine": self.settings.engine,
             }
+            if self.meter is not None:
+                conditions["calibration"] = self.meter.document()
             extent = self.journals[member].sync()
             result = validity.make(cell.id, cell.identity(), outcome, extent, conditions)
             checkpoint.save(folder / "policy.pt", checkpoint.compact(trainer.policy(member)))
@@ -253,6 +283,11 @@ class JobTraining:
         self.covered = {self.cells[member].id: extent.bytes for member, extent in extents.items()}
         self.last = saved["last"]
         self._seconds_before, self._cpu_before = saved["seconds"], saved["cpu_seconds"]
+        if self.meter is not None and saved.get("meter") is not None:
+            self.meter.load_state_dict(saved["meter"])
+        else:
+            # What came before was not measured, and half a measurement would pass for a whole one.
+            self.meter = None
         return trainer
 
     def _extents(self, saved: dict[str, Any]) -> dict[int, Extent]:

@@ -51,7 +51,10 @@ def test_commands_exist_and_know_their_options(page: Path) -> None:
             if words[0] != "marlbench" or words[1].startswith("-"):
                 continue
             assert words[1] in VERBS, line
-            known = {option for parameter in _command(words[1]).params for option in parameter.opts}
+            command = _command(words[1])
+            for word in words[2:]:
+                command = getattr(command, "commands", {}).get(word, command)
+            known = {option for parameter in command.params for option in parameter.opts}
             assert known >= {word for word in words if word.startswith("-")}, line
 
 
