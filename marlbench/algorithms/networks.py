@@ -231,15 +231,29 @@ class AgentNetwork:
             outputs [stack, time, sample, outputs], and the memory after the last step.
         """
         stack, length, samples = features.shape[:3]
-        flat = self._features(parameters, features.flatten(1, 2))
-        if self.recurrent is not None:
+        if self.recurrent is None:
+            flat = self._features(parameters, features.flatten(1, 2))
+        else:
             assert memory is not None
-            projected = self.recurrent.project(parameters, flat).view(stack, length, samples, -1)
-            remembered = []
-            for time in range(length):
-                if fresh is not None:
-                    memory = memory.masked_fill(fresh[:, time].unsqueeze(-1), 0.0)
-                memory = self.recurrent.step(parameters, projected[:, time], memory)
-                remembered.append(memory)
-            flat = torch.stack(remembered, 1).flatten(1, 2)
+            remembered = self.memories(parameters, features, memory, fresh)
+            flat, memory = remembered.flatten(1, 2), remembered[:, -1]
         return self.head(parameters, flat).view(stack, length, samples, -1), memory
+
+    def memories(
+        self, parameters: Mapping[str, Tensor], features: Tensor, memory: Tensor, fresh: Tensor | None = None
+    ) -> Tensor:
+        """The memory after each step of sequences, of which `head` makes the outputs.
+
+        Args as for `unroll`; returns [stack, time, sample, memory_size].
+        """
+        assert self.recurrent is not None
+        stack, length, samples = features.shape[:3]
+        flat = self._features(parameters, features.flatten(1, 2))
+        projected = self.recurrent.project(parameters, flat).view(stack, length, samples, -1)
+        remembered = []
+        for time in range(length):
+            if fresh is not None:
+                memory = memory.masked_fill(fresh[:, time].unsqueeze(-1), 0.0)
+            memory = self.recurrent.step(parameters, projected[:, time], memory)
+            remembered.append(memory)
+        return torch.stack(remembered, 1)
