@@ -43,6 +43,19 @@ class Hyperparameters(BaseModel):
 
 
 @dataclass(frozen=True)
+class TunedSettings:
+    """Hyperparameters that somebody tuned, to be chosen by name in a suite: `settings: <name>`.
+
+    Attributes:
+        source: paper or code they come from and the tasks they were tuned on, with the label of its certainty.
+        hyperparameters: name -> value as a suite file would give it; others keep their defaults.
+    """
+
+    source: str
+    hyperparameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Setting:
     """What an algorithm is built for.
 
@@ -197,11 +210,13 @@ class Algorithm(ABC):
     Class attributes:
         revision: raised whenever the same hyperparameters give different results than before.
         Hyperparameters: the typed settings with their defaults.
+        settings: tuned hyperparameters from the literature, by name.
         learns: False for scripted and random players; training is then skipped.
     """
 
     revision: ClassVar[int] = 1
     Hyperparameters: ClassVar[type[Hyperparameters]] = Hyperparameters
+    settings: ClassVar[Mapping[str, TunedSettings]] = {}
     learns: ClassVar[bool] = True
 
     policy: Policy

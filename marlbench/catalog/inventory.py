@@ -55,7 +55,8 @@ def plugged(group: str) -> list[Row]:
     """Every plug-in of a group, imported: `group`, `name`, `target`, `package`, `about`, `error`, None where
     sound.
 
-    `about` is the first line of its documentation; algorithms also have `revision` and `hyperparameters`.
+    `about` is the first line of its documentation; algorithms also have `revision`, `hyperparameters` and
+    `settings`, the sources of their tuned settings by name.
     """
     rows = []
     for name, plugin in sorted(plugins.plugins(group).items()):
@@ -66,6 +67,7 @@ def plugged(group: str) -> list[Row]:
             if group == "algorithms":
                 row["revision"] = loaded.revision
                 row["hyperparameters"] = list(loaded.Hyperparameters.model_fields)
+                row["settings"] = {name: tuned.source for name, tuned in loaded.settings.items()}
             rows.append({**row, "error": None})
         except MarlbenchError as error:
             rows.append({**row, "error": str(error)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ class Method:
     target: str
     revision: int
     Hyperparameters: type[BaseModel]
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def method(name: str, document: Document, location: Location) -> Method:
     model = _model(loaded, "Hyperparameters")
     if not isinstance(revision, int) or model is None:
         raise _broken(plugin, "lacks `revision`, an integer, or `Hyperparameters`, a pydantic model")
-    return Method(name, plugin.target, revision, model)
+    return Method(name, plugin.target, revision, model, getattr(loaded, "settings", {}))
 
 
 def task_environment(

@@ -16,7 +16,7 @@ from marlbench.catalog.identity import legacy_fields, stand_ins
 from marlbench.errors import ConfigurationError, did_you_mean
 
 M = TypeVar("M", bound=BaseModel)
-Level = Literal["default", "suite", "task", "preset", "command line"]
+Level = Literal["default", "settings", "suite", "task", "preset", "command line"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from marlbench.catalog.provenance import Layers, Level, Origin, Resolved
 from marlbench.catalog.selection import Override, format_seeds
 from marlbench.catalog.suite import LoadedSuite, matching, seeds_of
 from marlbench.catalog.types import FULL, AlgorithmEntry, Preset, Protocol, Task
-from marlbench.errors import ConfigurationError
+from marlbench.errors import ConfigurationError, did_you_mean
 
 DTYPE = "float32"
 
@@ -140,6 +140,8 @@ class SuiteResolver:
         location = ("algorithms", label, "algorithm")
         found = method(entry.algorithm or label, self.loaded.document, location)
         layers = Layers(found.Hyperparameters, f"the algorithm '{found.name}'", found.target)
+        if entry.settings is not None:
+            self._add_settings(layers, found, entry.settings, ("algorithms", label, "settings"))
         layers.add(entry.hyperparameters, self._origin("suite", "algorithms", label, "hyperparameters"))
         if label in task.algorithms:
             layers.add(
@@ -148,6 +150,14 @@ class SuiteResolver:
             )
         self._override(layers, "algorithm", label, required=label)
         return found, layers.resolve()
+
+    def _add_settings(self, layers: Layers, found: Method, name: str, location: Location) -> None:
+        document = self.loaded.document
+        if name not in found.settings:
+            hint = did_you_mean(name, found.settings) if found.settings else "It has none."
+            raise document.error(location, f"'{found.name}' has no settings called '{name}'.", hint)
+        where = f"{document.where(location)}: {name}, {found.settings[name].source}"
+        layers.add(found.settings[name].hyperparameters, lambda _: Origin("settings", where))
 
     def _group(
         self, name: str, task: Task, environment: TaskEnvironment, protocol: Resolved, label: str

@@ -119,11 +119,12 @@ class Task(Model):
 class AlgorithmEntry(Model):
     """One row of the comparison: a method with its hyperparameters in this suite.
 
-    `algorithm` is the plug-in's name (default: the entry's own); `tasks` restricts the entry to tasks whose
-    name matches one of the globs.
+    `algorithm` is the plug-in's name (default: the entry's own); `settings` names tuned settings of it, over
+    which `hyperparameters` lie; `tasks` restricts the entry to tasks whose name matches one of the globs.
     """
 
     algorithm: Name | None = None
+    settings: Name | None = None
     hyperparameters: Annotated[dict[str, Any], BeforeValidator(_empty)] = {}
     rows: Rows | None = None
     steps: Steps | None = None

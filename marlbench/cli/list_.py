@@ -25,7 +25,7 @@ class Kind(StrEnum):
 _COLUMNS = {
     Kind.suites: ("name", "title", "tasks", "algorithms", "where"),
     Kind.tasks: ("suite", "task", "environment", "metric", "title"),
-    Kind.algorithms: ("name", "revision", "about", "package"),
+    Kind.algorithms: ("name", "revision", "about", "settings", "package"),
     Kind.environments: ("name", "about", "package"),
     Kind.engines: ("name", "about", "package"),
     Kind.plugins: ("group", "name", "target", "package"),
@@ -79,4 +79,4 @@ def _print(console: Console, kind: Kind, rows: list[dict[str, Any]]) -> None:
 
 
 def _shown(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return ", ".join(value) if isinstance(value, list | dict) else str(value)

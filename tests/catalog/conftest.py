@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from marlbench import plugins
+from marlbench.algorithms.base import TunedSettings
 from marlbench.plugins import Plugin
 
 SUITE = """\
@@ -71,6 +72,9 @@ class LearnerHyperparameters(BaseModel):
 class Learner:
     revision = 3
     Hyperparameters = LearnerHyperparameters
+    settings: ClassVar[dict[str, TunedSettings]] = {
+        "somebody_1999": TunedSettings("a paper", {"learning_rate": 0.25, "hidden": [8]})
+    }
 
 
 class NoHyperparameters(BaseModel):

@@ -246,6 +246,37 @@ def test_an_installed_algorithm_may_be_added(suites: Path, register: Any) -> Non
     assert matrix.notices == ("small has no entry 'mine'; it is added with its default hyperparameters.",)
 
 
+def test_settings_lie_between_the_defaults_and_the_entry(suites: Path) -> None:
+    edit(suites, "  learner: {}", "  learner: {settings: somebody_1999}")
+    edit(
+        suites,
+        "hyperparameters: {learning_rate: 0.001}",
+        "settings: somebody_1999\n    hyperparameters: {hidden: [9]}",
+    )
+    matrix = resolve(["small"], tasks=["walk", "walk_far"])
+    found = group(matrix, "walk", "learner")
+    assert found.cell.hyperparameters["learning_rate"] == 0.25
+    assert found.cell.hyperparameters["hidden"] == [8]
+    origin = found.origins["hyperparameters.learning_rate"]
+    assert origin.level == "settings"
+    assert origin.where.endswith("small.yaml:15: somebody_1999, a paper")
+    assert found.origins["hyperparameters.sharing"].level == "default"
+    assert group(matrix, "walk", "slow_learner").cell.hyperparameters["hidden"] == [9]
+    # The task's word is the last.
+    assert group(matrix, "walk_far", "learner").cell.hyperparameters["learning_rate"] == 0.01
+
+
+def test_settings_that_are_not_there(suites: Path) -> None:
+    edit(suites, "  learner: {}", "  learner: {settings: somebody_1998}")
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(["small"])
+    assert (
+        "small.yaml:15: algorithms.learner.settings: 'learner' has no settings called 'somebody_1998'"
+        in str(caught.value)
+    )
+    assert "somebody_1999" in caught.value.hint
+
+
 def test_two_labels_of_the_same_cells_are_refused(suites: Path) -> None:
     edit(suites, "hyperparameters: {learning_rate: 0.001}", "hyperparameters: {learning_rate: 0.1}")
     with pytest.raises(ConfigurationError) as caught:
