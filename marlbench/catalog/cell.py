@@ -33,7 +33,10 @@ class Cell:
         seed: in [0, 2**31).
         score: metric and bounds, see `types.Score`. Bounds only rescale raw metrics, so they are not part of
             the identity and a change of them reruns nothing.
-        source: id of the cell whose policy a transfer starts from.
+        source: id of the cell that this one goes on from: the same but for fewer steps (and another source).
+        schedule_steps: over how many steps the schedules of the method run: those of the cell in which the
+            training began, where this one goes on from another. It follows from `source`, so it is not part of
+            the identity.
         omitted: fields such as `hyperparameters.sharing` that stay out of the identity because they equal
             their legacy value (see `identity.legacy_fields`).
         standing: fields such as `parameters.workers` that change no result, with what stands in the identity
@@ -59,6 +62,7 @@ class Cell:
     seed: int
     score: dict[str, Any]
     source: str | None = None
+    schedule_steps: int | None = None
     omitted: tuple[str, ...] = ()
     standing: dict[str, Any] = field(default_factory=dict)
 
@@ -92,22 +96,42 @@ class Cell:
         return identity
 
     def group(self) -> str:
-        """The id of the identity without the seed: cells of one group may train together in one job."""
+        """The id of the identity without the seed: cells of one group may train together in one job.
+
+        Each cell that goes on from another has a source of its own; such cells train together if their sources did.
+        """
         return self._group
 
     @cached_property
     def _group(self) -> str:
         identity = self.identity()
         del identity["seed"]
+        if self.source is not None:
+            identity["source"] = ""
         return identity_id(identity)
+
+    @cached_property
+    def lineage(self) -> str:
+        """The id of the identity without steps and source: a cell can go on from a shorter one of its lineage."""
+        identity = self.identity()
+        del identity["steps"]
+        identity.pop("source", None)
+        return identity_id(identity)
+
+    def continuing(self, source: Cell) -> Cell:
+        """This cell as one that goes on from `source`, with its seed."""
+        schedule = source.schedule_steps or source.steps
+        return replace(self, seed=source.seed, source=source.id, schedule_steps=schedule)
 
     def to_json(self) -> dict[str, Any]:
         """`identity`, `label`, `score`, `legacy`, the values that the identity leaves out, and where there are any
-        `outside`, the values that others stand for in it."""
-        document = {"identity": self.identity(), "label": self.label, "score": self.score}
+        `outside`, the values that others stand for in it, and `schedule_steps`."""
+        document: dict[str, Any] = {"identity": self.identity(), "label": self.label, "score": self.score}
         document["legacy"] = self._values(path for path in self.omitted if path not in self.standing)
         if self.standing:
             document["outside"] = self._values(self.standing)
+        if self.schedule_steps is not None:
+            document["schedule_steps"] = self.schedule_steps
         return document
 
     def _values(self, paths: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -139,6 +163,7 @@ class Cell:
                 **values,
                 label=document["label"],
                 score=document["score"],
+                schedule_steps=document.get("schedule_steps"),
                 omitted=tuple(omitted),
                 standing=standing,
             )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from marlbench.catalog.identity import canonical, identity_id
+from marlbench.catalog.spacing import spaced
 from marlbench.errors import ConfigurationError
 from marlbench.store import durable
 from marlbench.store import journal as journals
@@ -78,7 +79,7 @@ def verify(directory: Path) -> dict[str, Any]:
             raise Damaged(f"{journals.NAME} is not the one that {NAME} was made from")
         decode(outcome)
         decode(execution)
-    except (ValueError, ConfigurationError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, ConfigurationError, RecursionError) as error:
         raise Damaged(f"{NAME} cannot be read: {error}") from None
     return result
 
@@ -91,6 +92,12 @@ def _problem(identity: dict[str, Any], outcome: dict[str, Any]) -> str | None:
         return f"the status is {status!r}"
     if not isinstance(evaluations, list):
         return "there are no evaluations"
+    if identity.get("source") is not None and isinstance(wanted, int):
+        source = outcome.get("source")
+        if not isinstance(source, dict) or source.get("cell") != identity["source"]:
+            return "it does not go on from the source of this cell"
+        beyond = [p for p in spaced(identity["steps"], identity["rows"], wanted) if p > source["steps"]]
+        wanted = source["evaluations"] + len(beyond)
     # What diverged stopped being evaluated; its score is the suite's rule.
     if len(evaluations) != wanted and not (status == "diverged" and len(evaluations) < (wanted or 0)):
         return f"there are {len(evaluations)} evaluations where the protocol asks for {wanted}"

@@ -22,6 +22,8 @@ class Findings:
         absolute: of each member, the metrics of its best policy evaluated again; empty until then.
         diverged_at: of each member, the environment steps at which its parameters were no longer numbers, or None.
         best, last: parameters [member, parameters] of the best evaluated and of the last policy.
+        source: where the training goes on from another: `steps` at which it did, and how many `evaluations` each
+            member had had until then; None where it began here.
     """
 
     def __init__(self, cells: Sequence[Cell], parameters: Tensor) -> None:
@@ -35,6 +37,12 @@ class Findings:
         self._best_score = [-torch.inf] * len(self.cells)
         self.best = parameters.clone()
         self.last = parameters.clone()
+        self.source: dict[str, int] | None = None
+
+    def go_on(self, steps: int, evaluations: int) -> None:
+        """The training that had ended after these steps goes on as that of other cells."""
+        self.source = {"steps": steps, "evaluations": evaluations}
+        self.absolute = [{} for _ in self.cells]
 
     def live(self) -> list[int]:
         """The members that have not diverged."""
@@ -66,7 +74,7 @@ class Findings:
         for parameters in (self.best, self.last):
             digest.update(parameters[member].cpu().contiguous().numpy().tobytes())
         evaluations = self.evaluations[member]
-        return {
+        outcome = {
             "status": "completed" if at is None else "diverged",
             "steps": steps if at is None else at,
             "evaluations": evaluations,
@@ -75,6 +83,9 @@ class Findings:
             "parameters_sha256": digest.hexdigest(),
             "resume": resume,
         }
+        if self.source is not None:
+            outcome["source"] = {"cell": self.cells[member].source, **self.source}
+        return outcome
 
     def policy(self, member: int, policy: Policy) -> dict[str, Any]:
         """The best and the last policy as tensors and plain values."""
@@ -91,6 +102,7 @@ class Findings:
             "absolute": self.absolute,
             "diverged_at": self.diverged_at,
             "best_score": self._best_score,
+            "source": self.source,
         }
         return {**deepcopy(plain), "best": self.best.clone(), "last": self.last.clone()}
 
@@ -100,4 +112,6 @@ class Findings:
         self.absolute = deepcopy(state["absolute"])
         self.diverged_at = list(state["diverged_at"])
         self._best_score = list(state["best_score"])
+        # Checkpoints of earlier versions know no sources.
+        self.source = deepcopy(state.get("source"))
         self.best, self.last = (state[name].to(device, copy=True) for name in ("best", "last"))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from marlbench.algorithms.base import Algorithm, Setting, generators
 from marlbench.catalog.cell import Cell
+from marlbench.catalog.spacing import spaced, total_steps
 from marlbench.catalog.types import Protocol
 from marlbench.environments.contract import BatchedEnvironment
 from marlbench.environments.keys import row_keys
@@ -85,7 +86,8 @@ class Trainer:
         self.environment = build(self.members * self.rows)
         specification = self.environment.specification
         agents = len(specification.agents)
-        setting = Setting(specification, self.seeds, self.rows, first.steps, device, directory)
+        schedule = first.schedule_steps or first.steps
+        setting = Setting(specification, self.seeds, self.rows, schedule, device, directory)
         method: type[Algorithm] = load("algorithms", first.algorithm)
         self.algorithm = method(setting, method.Hyperparameters(**first.hyperparameters))
         self.online = self.protocol.kind == "online"
@@ -102,10 +104,9 @@ class Trainer:
                 self.protocol.episodes,
             )
         )
-        # A joint step is one environment step of every row, so budgets and points are met to within `rows`.
-        self.total_steps = -(-first.steps // self.rows) * self.rows
-        self.points = self._spaced(self.protocol.evaluations)
-        self.train_points = self._spaced(min(TRAIN_RECORDS, self.total_steps // self.rows))
+        self.total_steps = total_steps(first.steps, self.rows)
+        self.points = spaced(first.steps, self.rows, self.protocol.evaluations)
+        self.train_points = spaced(first.steps, self.rows, min(TRAIN_RECORDS, self.total_steps // self.rows))
         if len(set(self.points)) != len(self.points):
             raise ValueError("more evaluations than joint steps")
         self.generators = generators(self.seeds, stream=1)
@@ -123,11 +124,6 @@ class Trainer:
                 self.members * self.rows, agents, self.algorithm.policy.memory_size, device=device
             )
         self.noise = torch.zeros(0)
-
-    def _spaced(self, count: int) -> list[int]:
-        """Environment steps of `count` evenly spaced points, the last at the end."""
-        joint = self.total_steps // self.rows
-        return [-(-joint * k // count) * self.rows for k in range(1, count + 1)]
 
     @property
     def finished(self) -> bool:
@@ -346,6 +342,8 @@ class Trainer:
         for window, saved in zip(windows, state["windows"], strict=True):
             window.load_state_dict(saved)
         self.findings.load_state_dict(state["findings"])
+        if self.findings.source is not None:
+            self._keep_points_of_source(self.findings.source)
         self.view = self.environment.load_state_dict(state["environment"])
         if self.environment.resume == "episode":
             self._start_rows_again()
@@ -353,6 +351,29 @@ class Trainer:
             self.evaluator.load_state_dict(state["evaluator"])
         if self.phase == "absolute":
             self.algorithm.policy.load_parameters(self.findings.best)
+
+    def extend(self, state: Mapping[str, Any]) -> None:
+        """Go on from the finished training of the cells' sources, as if it had not ended there.
+
+        The evaluations of the source stay what they were; those to come are the ones of the longer training that lie
+        beyond the source's end.
+        """
+        self.load_state_dict(state)
+        reached = int(state["plain"]["steps"])
+        self.findings.go_on(reached, self.evaluated)
+        assert self.findings.source is not None
+        self._keep_points_of_source(self.findings.source)
+        rows = self.total_steps // self.rows
+        self.train_points = [
+            p for p in spaced(self.cells[0].steps, self.rows, min(TRAIN_RECORDS, rows)) if p > reached
+        ]
+        self.final_window.clear()
+        self.phase = "train" if self.findings.live() else "finished"
+
+    def _keep_points_of_source(self, source: Mapping[str, int]) -> None:
+        """The source's evaluations count as the first ones; only those beyond its end have a point here."""
+        own = spaced(self.cells[0].steps, self.rows, self.protocol.evaluations)
+        self.points = [0] * source["evaluations"] + [point for point in own if point > source["steps"]]
 
     def _start_rows_again(self) -> None:
         """The rows came back with fresh episodes: forget what depended on the interrupted ones."""
