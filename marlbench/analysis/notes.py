@@ -94,11 +94,15 @@ def mixed(runs: Iterable[Run]) -> list[str]:
 
 
 def _differing(found: Iterable[Mapping[str, str]]) -> list[tuple[str, Counter[str]]]:
-    # Thousands of runs have a handful of different mappings.
-    distinct = Counter(tuple(mapping.items()) for mapping in found)
+    # Thousands of runs share a handful of mappings.
+    shared: dict[int, Mapping[str, str]] = {}
+    counts: Counter[int] = Counter()
+    for mapping in found:
+        shared[id(mapping)] = mapping
+        counts[id(mapping)] += 1
     seen: dict[str, Counter[str]] = {}
-    for items, count in distinct.items():
-        for key, value in items:
+    for place, count in counts.items():
+        for key, value in shared[place].items():
             seen.setdefault(key, Counter())[value] += count
     return [(key, values) for key, values in seen.items() if len(values) > 1]
 

@@ -16,25 +16,32 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from marlbench.store.states import CellState, Failure, State
+from marlbench.store.summary import Summary, pack, unpack
 
-_VERSION = 1
-_TABLE = """
+_VERSION = 2
+_TABLES = (
+    """
 CREATE TABLE IF NOT EXISTS verdicts (
     cell TEXT PRIMARY KEY, signature TEXT NOT NULL, state TEXT NOT NULL, detail TEXT NOT NULL, outcome TEXT,
     failure TEXT, job TEXT, attempts INTEGER NOT NULL,
-    suite TEXT, task TEXT, backend TEXT, algorithm TEXT, device TEXT, speed REAL
+    suite TEXT, task TEXT, backend TEXT, algorithm TEXT, device TEXT, speed REAL,
+    summary TEXT, conditions TEXT
 ) WITHOUT ROWID
-"""
+""",
+    # Thousands of cells are trained under the same few conditions.
+    "CREATE TABLE IF NOT EXISTS conditions (key TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID",
+)
 _told: set[Path] = set()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of a cell whose files had this signature, and how fast it was trained."""
+    """What was found of a cell whose files had this signature, how fast it was trained, and what came of it."""
 
     signature: str
     state: CellState
     speed: Speed | None = None
+    summary: Summary | None = None
 
 
 @dataclass(frozen=True)
@@ -56,11 +63,12 @@ class Index:
         self.path = path
         self._read_only = read_only
 
-    def verdicts(self, cells: Sequence[str]) -> dict[str, Verdict]:
-        """Those of the cells' verdicts that are known."""
+    def verdicts(self, cells: Sequence[str], summaries: bool = False) -> dict[str, Verdict]:
+        """Those of the cells' verdicts that are known; with their summaries only where these are asked for."""
 
         def query(connection: sqlite3.Connection) -> list[tuple]:
             columns = "cell, signature, state, detail, outcome, failure, job, attempts"
+            columns += ", summary, conditions" if summaries else ", NULL, NULL"
             if len(cells) > 500:
                 return connection.execute(f"SELECT {columns} FROM verdicts").fetchall()
             marks = ",".join("?" * len(cells))
@@ -70,28 +78,50 @@ class Index:
 
         if not self.path.exists():
             return {}
+        conditions = {}
+        if summaries:
+            conditions = dict(
+                self._run(lambda c: c.execute("SELECT key, content FROM conditions").fetchall()) or ()
+            )
         found = {}
-        for cell, signature, state, detail, outcome, failure, job, attempts in self._run(query) or ():
+        for cell, signature, state, detail, outcome, failure, job, attempts, told, key in (
+            self._run(query) or ()
+        ):
             # A hand may have written anything; what is not ours is as if it were not there.
-            with contextlib.suppress(ValueError):
-                told = CellState(
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                known = CellState(
                     State(state), detail, outcome, Failure(failure) if failure else None, job, attempts
                 )
-                found[cell] = Verdict(signature, told)
+                summary = None if told is None else unpack(told, conditions[key])
+                found[cell] = Verdict(signature, known, summary=summary)
         return found
 
     def keep(self, verdicts: Iterable[tuple[str, Verdict]]) -> None:
         """Remember verdicts."""
         if self._read_only:
             return
-        rows = []
+        rows, conditions = [], {}
         for cell, verdict in verdicts:
             state, speed = verdict.state, verdict.speed
             told = (state.state, state.detail, state.outcome, state.failure, state.job, state.attempts)
-            rows.append((cell, verdict.signature, *told, *(astuple(speed) if speed else (None,) * 6)))
-        if rows:
-            statement = f"INSERT OR REPLACE INTO verdicts VALUES ({','.join('?' * 14)})"
-            self._run(lambda connection: connection.executemany(statement, rows).fetchall())
+            packed: tuple[str | None, str | None] = (None, None)
+            if verdict.summary is not None:
+                summary, key, content = pack(verdict.summary)
+                packed, conditions[key] = (summary, key), content
+            rows.append(
+                (cell, verdict.signature, *told, *(astuple(speed) if speed else (None,) * 6), *packed)
+            )
+        if not rows:
+            return
+
+        def write(connection: sqlite3.Connection) -> list[tuple]:
+            connection.executemany("INSERT OR IGNORE INTO conditions VALUES (?, ?)", conditions.items())
+            marks = ",".join("?" * 16)
+            return connection.executemany(
+                f"INSERT OR REPLACE INTO verdicts VALUES ({marks})", rows
+            ).fetchall()
+
+        self._run(write)
 
     def speeds(self, suite: str, task: str, backend: str, algorithm: str, device: str) -> list[float]:
         """Speeds of the results that are known."""
@@ -117,7 +147,8 @@ class Index:
                         raise sqlite3.DatabaseError(f"it has version {version}")
                     with connection:
                         if version == 0:
-                            connection.execute(_TABLE)
+                            for table in _TABLES:
+                                connection.execute(table)
                             connection.execute(f"PRAGMA user_version = {_VERSION}")
                         return work(connection)
             except sqlite3.Error as error:

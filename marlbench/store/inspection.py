@@ -12,17 +12,21 @@ from typing import Any
 from marlbench.store import attempts, durable, journal, locks, validity
 from marlbench.store.index import Index, Speed, Verdict
 from marlbench.store.states import CellState, Damaged, Failure, State
+from marlbench.store.summary import Summary, summarise
 
 # A file changed again within the clock's granularity can look unchanged, so a verdict on younger files is not
 # kept.
 _SETTLED_NS = 1_000_000_000
 
 
-def states(root: Path, cell_ids: Sequence[str], index: Index) -> dict[str, CellState]:
-    """The state of each cell; see `Store.states`."""
-    known = index.verdicts(cell_ids)
+def inspect(
+    root: Path, cell_ids: Sequence[str], index: Index, summaries: bool = False
+) -> tuple[dict[str, CellState], dict[str, Summary]]:
+    """The state of each cell and, where asked for, the summary of each that is done; see `Store.states`."""
+    known = index.verdicts(cell_ids, summaries)
     locked: dict[str, bool] = {}
     found: dict[str, CellState] = {}
+    summed: dict[str, Summary] = {}
     fresh: list[tuple[str, Verdict]] = []
     now = time.time_ns()
     folder = root / "cells"
@@ -36,16 +40,21 @@ def states(root: Path, cell_ids: Sequence[str], index: Index) -> dict[str, CellS
         record, newer = _signature(f"{directory}/{journal.NAME}")
         signature = f"{result} {record}"
         verdict = known.get(cell_id)
-        if verdict is None or verdict.signature != signature:
+        lacks = (
+            summaries and verdict is not None and verdict.state.state is State.DONE and not verdict.summary
+        )
+        if verdict is None or verdict.signature != signature or lacks:
             verdict = _examine(Path(directory), signature)
             if max(newest, newer) < now - _SETTLED_NS:
                 fresh.append((cell_id, verdict))
         state = verdict.state
         if state.state is State.DAMAGED:
             state = _damaged(root, Path(directory), state.detail, locked)
+        elif verdict.summary is not None:
+            summed[cell_id] = verdict.summary
         found[cell_id] = state
     index.keep(fresh)
-    return found
+    return found, summed
 
 
 def covered(directory: Path) -> int:
@@ -111,14 +120,15 @@ def _examine(directory: Path, signature: str) -> Verdict:
         job=job if isinstance(job, str) else None,
         attempts=number if isinstance(number, int) else 0,
     )
+    summary = summarise(result)
     pace = execution.get("steps_per_second")
     if not isinstance(pace, int | float) or not pace > 0:
-        return Verdict(signature, state)
+        return Verdict(signature, state, summary=summary)
     suite, task, backend, algorithm = (
         str(identity[key]) for key in ("suite", "task", "backend", "algorithm")
     )
     device = str(execution.get("device")).partition(":")[0]
-    return Verdict(signature, state, Speed(suite, task, backend, algorithm, device, float(pace)))
+    return Verdict(signature, state, Speed(suite, task, backend, algorithm, device, float(pace)), summary)
 
 
 def _unfinished(root: Path, directory: Path, locked: dict[str, bool]) -> CellState:

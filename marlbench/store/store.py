@@ -13,9 +13,10 @@ from typing import Any
 from marlbench.catalog.cell import Cell
 from marlbench.catalog.identity import identity_id
 from marlbench.errors import ConfigurationError, StoreError
-from marlbench.store import attempts, checkpoint, claims, durable, inspection, journal, locks, validity
+from marlbench.store import attempts, claims, durable, inspection, journal, kept, locks, validity
 from marlbench.store.index import Index
 from marlbench.store.states import CellEntry, CellState, Damaged, Failure, Job, State
+from marlbench.store.summary import Summary
 
 SCHEMA = 1
 CELL_ID = re.compile(r"[0-9a-f]{64}")
@@ -100,7 +101,14 @@ class Store:
 
     def states(self, cell_ids: Iterable[str]) -> dict[str, CellState]:
         """The state of each cell, in the order given; ids without a directory are `planned`."""
-        return inspection.states(self.root, list(cell_ids), self._index)
+        return inspection.inspect(self.root, list(cell_ids), self._index)[0]
+
+    def summaries(self, cell_ids: Iterable[str]) -> tuple[dict[str, CellState], dict[str, Summary]]:
+        """The state of each cell, and of each that is done what came of it, by id.
+
+        Of ten thousand cells this reads the index, not ten thousand files.
+        """
+        return inspection.inspect(self.root, list(cell_ids), self._index, summaries=True)
 
     def cells(self) -> Iterator[CellEntry]:
         """Every cell that has a readable cell.json, by id."""
@@ -263,7 +271,7 @@ class Store:
         try:
             if all(not job.pending for job in self._jobs([job_id])):
                 attempts.reconcile(self.cell_directory(cell) for cell in claims.read_members(directory) or ())
-                checkpoint.clean(directory)
+                kept.retire(directory, kept.DEFAULT_LIMIT)
         finally:
             lock.release()
 
