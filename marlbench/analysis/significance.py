@@ -77,7 +77,7 @@ def permutation_test(
         ValueError: they do not have the same number of tasks, a task has no run, or a score is infinite.
     """
     found = samples({"x": x, "y": y})
-    return _test("x", "y", found["x"], found["y"], alternative, permutations, seed)
+    return _tests(found, alternative, permutations, seed)[0]
 
 
 def pairwise_tests(
@@ -94,11 +94,7 @@ def pairwise_tests(
     Raises:
         ValueError: as `permutation_test`.
     """
-    found = samples(scores)
-    tests = [
-        _test(x, y, found[x], found[y], "two-sided", permutations, seed) for x, y in combinations(found, 2)
-    ]
-    return corrected(tests)
+    return corrected(_tests(samples(scores), "two-sided", permutations, seed))
 
 
 def corrected(tests: Iterable[Test]) -> tuple[Test, ...]:
@@ -129,33 +125,50 @@ def not_told_apart(best: str, tests: Iterable[Test], level: float = LEVEL) -> se
     }
 
 
-def _test(
-    name: str, other: str, x: Sample, y: Sample, alternative: Alternative, permutations: int, seed: int
-) -> Test:
-    tasks = [_Task(x.values[of_x], y.values[of_y]) for of_x, of_y in zip(x.strata, y.strata, strict=True)]
-    apart = np.array([task.observed for task in tasks]).sum(axis=0)
-    difference = float(apart[0]) / len(tasks)
-    if not (x.spreads and y.spreads):
-        return Test(name, other, difference, None, None)
-    exact = prod(task.ways for task in tasks) <= permutations
-    drawn = _every(tasks) if exact else _some(tasks, permutations, seed)
+def _tests(found: Mapping[str, Sample], alternative: Alternative, permutations: int, seed: int) -> list[Test]:
+    """The tests of all pairs. Those with the same numbers of runs are dealt out alike, in one product."""
+    alike: dict[tuple[tuple[int, ...], ...], list[tuple[str, str]]] = {}
+    for x, y in combinations(found, 2):
+        counts = tuple(found[name].counts.tolist() for name in (x, y))
+        alike.setdefault(tuple(map(tuple, counts)), []).append((x, y))
+    tests: dict[tuple[str, str], Test] = {}
+    for pairs in alike.values():
+        tasks = [
+            _Task([(found[x], found[y]) for x, y in pairs], place)
+            for place in range(found[pairs[0][0]].tasks)
+        ]
+        apart = np.sum([task.observed for task in tasks], axis=0)
+        difference = apart[0] / len(tasks)
+        spread = all(found[name].spreads for name in pairs[0])
+        p = _probabilities(apart, tasks, alternative, permutations, seed) if spread else [None] * len(pairs)
+        for (x, y), apart_by, of_pair in zip(pairs, difference.tolist(), p, strict=True):
+            tests[x, y] = Test(x, y, apart_by, of_pair, of_pair)
+    return [tests[pair] for pair in combinations(found, 2)]
+
+
+def _probabilities(
+    apart: Floats, tasks: Sequence[_Task], alternative: Alternative, permutations: int, seed: int
+) -> list[float]:
+    """p of each pair; `apart` is the sum over tasks of differences and squared errors, [2, pair]."""
+    exact = prod(comb(task.n + task.m, task.n) for task in tasks) <= permutations
+    dealt = _every(tasks) if exact else _some(tasks, permutations, seed)
     # Equal statistics may differ in their last bits, depending on the order of summation.
-    scale = max(float(np.abs(drawn[0]).max()), abs(float(apart[0])))
-    observed, statistic = _welch(apart[:, None], scale)[0], _welch(drawn, scale)
-    slack = 1e-9 * max(1.0, abs(observed)) if np.isfinite(observed) else 0.0
+    scale = np.maximum(np.abs(dealt[0]).max(axis=0), np.abs(apart[0]))
+    observed, statistic = _welch(apart, scale), _welch(dealt, scale)
+    slack = np.where(np.isfinite(observed), 1e-9 * np.maximum(1.0, np.abs(observed)), 0.0)
     if alternative == "two-sided":
-        extreme = np.abs(statistic) >= abs(observed) - slack
+        extreme = np.abs(statistic) >= np.abs(observed) - slack
     elif alternative == "greater":
         extreme = statistic >= observed - slack
     else:
         extreme = statistic <= observed + slack
-    count = int(np.count_nonzero(extreme))
+    count = np.count_nonzero(extreme, axis=0)
     p = count / len(statistic) if exact else (1 + count) / (1 + len(statistic))
-    return Test(name, other, difference, p, p)
+    return p.tolist()
 
 
-def _welch(found: Floats, scale: float) -> Floats:
-    """The statistic of differences and squared errors, [2, permutation]; infinite where nothing spreads."""
+def _welch(found: Floats, scale: Floats) -> Floats:
+    """The statistic of differences and squared errors, [2, ..., pair]; infinite where nothing spreads."""
     difference, error = found
     difference = np.where(np.abs(difference) <= 1e-12 * scale, 0.0, difference)
     error = np.sqrt(np.where(error <= 1e-24 * scale**2, 0.0, error))
@@ -164,47 +177,47 @@ def _welch(found: Floats, scale: float) -> Floats:
 
 
 class _Task:
-    """The runs of X and Y on one task, the first `n` of the pool being X's."""
+    """The runs of several pairs on one task, [run, pair]: the first `n` of each pool are X's, the rest Y's."""
 
-    def __init__(self, x: Floats, y: Floats) -> None:
-        self.n, self.m = len(x), len(y)
-        pool = np.concatenate([x, y])
+    def __init__(self, pairs: Sequence[tuple[Sample, Sample]], place: int) -> None:
+        columns = [(x.values[x.strata[place]], y.values[y.strata[place]]) for x, y in pairs]
+        self.n, self.m = map(len, columns[0])
+        pool = np.stack([np.concatenate(of_pair) for of_pair in columns], axis=1)
         # Differences and spreads do not change with the origin; near their mean, squares lose no digits.
-        pool = pool - pool.mean()
-        self.moments = np.stack([pool, pool**2], axis=1)
-        self.ways = comb(self.n + self.m, self.n)
+        self.pool = pool - pool.mean(axis=0)
+        self.squares = self.pool**2
         self.observed = self.dealt((np.arange(len(pool)) < self.n)[None])[:, 0]
 
     def dealt(self, to_x: NDArray[np.bool_]) -> Floats:
-        """Difference of means and its squared error, [2, permutation]; `to_x` is [permutation, run]."""
-        sums = to_x.astype(np.float64) @ self.moments
-        rest = self.moments.sum(axis=0) - sums
-        mean_x, mean_y = sums[:, 0] / self.n, rest[:, 0] / self.m
-        error = np.zeros(len(to_x))
-        for (total, squares), count, mean in ((sums.T, self.n, mean_x), (rest.T, self.m, mean_y)):
+        """Differences of means and squared errors, [2, deal, pair]; `to_x` is [deal, run]."""
+        chosen = to_x.astype(np.float64)
+        sums, squares = chosen @ self.pool, chosen @ self.squares
+        rest, squares_rest = self.pool.sum(axis=0) - sums, self.squares.sum(axis=0) - squares
+        error = np.zeros_like(sums)
+        for total, square, count in ((sums, squares, self.n), (rest, squares_rest, self.m)):
             if count > 1:
-                error += np.maximum(squares - total * mean, 0) / (count - 1) / count
-        return np.stack([mean_x - mean_y, error])
+                error += np.maximum(square - total**2 / count, 0) / (count - 1) / count
+        return np.stack([sums / self.n - rest / self.m, error])
 
 
 def _every(tasks: Sequence[_Task]) -> Floats:
-    """Every way to deal out every task's runs, [2, ways]."""
-    found = np.zeros((2, 1))
+    """Every way to deal out every task's runs, [2, way, pair]."""
+    found = np.zeros((2, 1, tasks[0].pool.shape[1]))
     for task in tasks:
         dealt = task.dealt(_all_deals(task.n, task.m))
-        found = (found[:, :, None] + dealt[:, None, :]).reshape(2, -1)
+        found = (found[:, :, None] + dealt[:, None]).reshape(2, -1, found.shape[2])
     return found
 
 
 def _some(tasks: Sequence[_Task], permutations: int, seed: int) -> Floats:
-    """Runs dealt out at random, every task by itself, [2, permutation]."""
-    found = np.zeros((2, permutations))
+    """Runs dealt out at random, every task by itself, [2, permutation, pair]."""
+    found = np.zeros((2, permutations, tasks[0].pool.shape[1]))
     for place, task in enumerate(tasks):
         found += task.dealt(_random_deals(task.n, task.m, permutations, seed, place))
     return found
 
 
-# A table asks for the same deals for every pair of algorithms, and making them takes longer than using them.
+# A table asks for the same deals for every task, and making them takes longer than using them.
 @functools.lru_cache(maxsize=32)
 def _all_deals(n: int, m: int) -> NDArray[np.bool_]:
     """Every way to give X n of n + m runs, [way, run]."""
