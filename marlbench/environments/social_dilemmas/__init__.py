@@ -1,0 +1,1 @@
+"""Tasks in which what is best for each is not best for all."""

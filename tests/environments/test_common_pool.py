@@ -1,0 +1,140 @@
+"""Harvests against hand-worked rounds, and the sharing of a scarce stock against every order of units."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from marlbench.environments.keys import row_keys
+from marlbench.environments.social_dilemmas.common_pool import CommonPool, CommonPoolParameters, hand_out
+from marlbench.environments.social_dilemmas.measures import equality
+
+CPU = torch.device("cpu")
+
+
+def built(rows: int = 1, **parameters) -> CommonPool:
+    return CommonPool(CommonPoolParameters(**parameters), rows, CPU)
+
+
+def asking(environment: CommonPool, *amounts: int):
+    """Play rounds in which everybody asks for the same amount; the last step and all rewards [round, agent]."""
+    environment.reset(row_keys([1], 0, 1, CPU))
+    rewards = []
+    step = None
+    for amount in amounts:
+        step = environment.step(torch.full((1, environment.agents), amount))
+        rewards.append(step.reward[0])
+    return step, torch.stack(rewards)
+
+
+def test_the_sustainable_share_feeds_everybody_for_ever():
+    step, rewards = asking(built(), *[10] * 12)
+    assert rewards.sum(0).tolist() == [120.0] * 5
+    assert bool(step.ended[0])
+    found = {name: float(value[0]) for name, value in step.metrics.items()}
+    assert found == {
+        "survival_rounds": 12,
+        "survival_rate": 1,
+        "gain_mean": 120,
+        "efficiency": 1,
+        "equality": 1,
+        "over_usage": 0,
+    }
+
+
+def test_greed_collapses_in_the_first_round():
+    step, rewards = asking(built(), 20)
+    assert rewards.tolist() == [[20.0] * 5]
+    assert bool(step.ended[0])
+    assert bool(step.terminated.all())
+    assert float(step.metrics["survival_rounds"][0]) == 0
+    assert float(step.metrics["over_usage"][0]) == 1
+    assert float(step.metrics["efficiency"][0]) == pytest.approx(100 / 600)
+
+
+def test_what_is_left_doubles_up_to_the_capacity():
+    environment = built()
+    # 100 - 80 = 20 -> 40; 40 - 10 = 30 -> 60; 60 - 5 = 55 -> 100.
+    stocks = []
+    environment.reset(row_keys([1], 0, 1, CPU))
+    for amount in (16, 2, 1):
+        environment.step(torch.full((1, 5), amount))
+        stocks.append(float(environment.memory["stock"][0]))
+    assert stocks == [40, 60, 100]
+
+
+def test_five_left_is_no_collapse_and_four_is():
+    environment = built(agents=2, most=50)
+    environment.reset(row_keys([1], 0, 1, CPU))
+    step = environment.step(torch.tensor([[50, 45]]))
+    assert not bool(step.ended[0])
+    assert float(environment.memory["stock"][0]) == 10
+    step, _ = asking(built(agents=2, most=48), 48)
+    assert bool(step.ended[0])
+
+
+def test_the_outsider_takes_its_part_of_the_stock_and_is_no_agent():
+    environment = built(agents=2, outsider=True, most=50)
+    environment.reset(row_keys([1], 0, 1, CPU))
+    step = environment.step(torch.tensor([[10, 0]]))
+    assert step.reward.tolist() == [[10.0, 0.0]]
+    assert float(environment.memory["stock"][0]) == 80
+    # Own request first, then the other's, then the outsider's.
+    assert step.observation[0, :, 3:].tolist() == pytest.approx([[0.2, 0.0, 1.0], [0.0, 1.0, 0.2]], abs=1e-6)
+
+
+def test_the_observation_begins_with_oneself_and_goes_round():
+    environment = built(agents=3, most=10)
+    environment.reset(row_keys([1], 0, 1, CPU))
+    step = environment.step(torch.tensor([[1, 2, 3]]))
+    seen = (step.observation[0, :, 3:] * 10).round().int().tolist()
+    assert seen == [[1, 2, 3], [2, 3, 1], [3, 1, 2]]
+    assert step.observation[0, 0, :3].tolist() == pytest.approx([1.0, 1 / 12, 1.0])
+
+
+@cache
+def expected(asked: tuple[int, ...], stock: int) -> tuple[Fraction, ...]:
+    """What each receives on average when every unit goes to one drawn among those who still want."""
+    wanting = [agent for agent, amount in enumerate(asked) if amount]
+    if not wanting or not stock:
+        return (Fraction(0),) * len(asked)
+    total = [Fraction(0)] * len(asked)
+    for agent in wanting:
+        rest = tuple(amount - (other == agent) for other, amount in enumerate(asked))
+        for other, value in enumerate(expected(rest, stock - 1)):
+            total[other] += (value + (other == agent)) / len(wanting)
+    return tuple(total)
+
+
+@pytest.mark.parametrize(("asked", "stock"), [((3, 1), 2), ((5, 2, 2), 6), ((1, 6, 6, 2), 7), ((4, 4), 7)])
+def test_units_are_drawn_one_by_one_among_those_who_still_want(asked: tuple[int, ...], stock: int):
+    rows = 40_000
+    keys = row_keys([5], 0, rows, CPU)
+    wishes = torch.tensor(asked, dtype=torch.float32).expand(rows, -1)
+    received = hand_out(wishes, torch.full((rows,), float(stock)), keys, 6)
+    deviation = received.std(0) / rows**0.5
+    wanted = torch.tensor([float(value) for value in expected(asked, stock)])
+    assert bool(((received.mean(0) - wanted).abs() <= 4.5 * deviation + 1e-6).all())
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(0, 9), min_size=2, max_size=6), st.integers(0, 40), st.integers(0, 10**9))
+def test_nothing_is_lost_and_nobody_gets_more_than_asked_for(asked: list[int], stock: int, seed: int):
+    wishes = torch.tensor([asked], dtype=torch.float32)
+    received = hand_out(wishes, torch.tensor([float(stock)]), row_keys([seed], 0, 1, CPU), 9)
+    assert float(received.sum()) == min(sum(asked), stock)
+    assert bool((received <= wishes).all())
+    assert bool((received >= 0).all())
+
+
+def test_equality_is_one_less_the_gini_coefficient():
+    gains = torch.rand(20, 6) * 10
+    pairs = (gains.unsqueeze(1) - gains.unsqueeze(2)).abs().sum((1, 2))
+    torch.testing.assert_close(equality(gains), (1 - pairs / (2 * 6 * gains.sum(1))).double())
+    special = torch.tensor([[0.0, 0, 0, 0], [7, 0, 0, 0], [2, 2, 2, 2]])
+    assert equality(special).tolist() == pytest.approx([1.0, 0.25, 1.0])
