@@ -52,6 +52,31 @@ Results = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
+def as_words(
+    *,
+    tasks: Sequence[str] | None = None,
+    algorithms: str | None = None,
+    seeds: str | None = None,
+    steps: int | None = None,
+    preset: str | None = None,
+    overrides: Sequence[str] | None = None,
+) -> list[str]:
+    """The options above as a person types them, for commands that select the same cells."""
+    words: list[str] = []
+    for option, value in (
+        ("--task", tasks),
+        ("--algorithm", algorithms),
+        ("--seeds", seeds),
+        ("--steps", steps),
+        ("--preset", preset),
+        ("--set", overrides),
+    ):
+        several = [value] if isinstance(value, str | int) else value or ()
+        for one in several:
+            words += [option, str(one)]
+    return words
+
+
 def select(
     suites: Sequence[str],
     *,

@@ -20,6 +20,7 @@ from marlbench.cli.options import (
     Steps,
     SuiteNames,
     TaskGlobs,
+    as_words,
     select,
 )
 from marlbench.errors import CELLS_FAILED
@@ -113,14 +114,21 @@ def command(
     store = Store.open(root, create=True)
     plan = make_plan(matrix, store, machine, seeds_per_job)
     show_plan(plan, root)
-    raise typer.Exit(_carry_out(plan, store, as_json))
+    options = as_words(
+        tasks=task, algorithms=algorithm, seeds=seeds, steps=steps, preset=preset, overrides=set_
+    )
+    raise typer.Exit(_carry_out(plan, store, (suites, options), as_json))
 
 
-def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
-    """Run what is missing and tell how it ended; returns the exit code."""
+def _carry_out(plan: Plan, store: Store, asked: tuple[list[str], list[str]], as_json: bool) -> int:
+    """Run what is missing and tell how it ended; returns the exit code.
+
+    `asked` are the suites by name or path, and the options that select cells.
+    """
     from marlbench.cli.console import print_json, talk
     from marlbench.cli.jobs import run_jobs
     from marlbench.cli.projector import IMPATIENT_SECONDS, PATIENCE_SECONDS, Projector
+    from marlbench.cli.report import keep_finished
     from marlbench.engines.jobs import Report
 
     _tidy(plan, store)
@@ -137,6 +145,8 @@ def _carry_out(plan: Plan, store: Store, as_json: bool) -> int:
         outcome = _count(plan, states, report)
         if report.signal is None:
             patience = PATIENCE_SECONDS
+            # Before the last pass of the projector, which sends it to MLflow.
+            keep_finished(store, plan.matrix, *asked, fresh=bool(plan.jobs))
         else:
             talk().print(_safe_words(report.signal, outcome, states), markup=False)
     finally:

@@ -87,6 +87,7 @@ def _refresh(root: Path) -> None:
 
 
 def _announce(target: Target, base: str, suite: str | None, open_browser: bool) -> None:
+    from marlbench.tracking.comparisons import shown
     from marlbench.tracking.views import experiments, views_of
 
     found = experiments(target)
@@ -99,6 +100,10 @@ def _announce(target: Target, base: str, suite: str | None, open_browser: bool) 
             if suite is not None or view.task is None:
                 urls.append(view.url(base, found[name].experiment_id))
                 print(f"{name}, {view.describe()}: {urls[-1]}")
+    wanted = {name: found[name] for name in found if suite in (None, name)}
+    for report in shown(target, wanted):
+        urls.append(report.url(base))
+        print(f"report of {report.title}: {urls[-1]}")
     if not urls:
         urls.append(base)
         print(base)

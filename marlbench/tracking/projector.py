@@ -18,7 +18,7 @@ from marlbench.store import journal as journals
 from marlbench.store.locks import Lock
 from marlbench.store.states import CellState, Damaged, State
 from marlbench.store.store import CELL_ID, Store
-from marlbench.tracking import content, database, views
+from marlbench.tracking import comparisons, content, database, views
 from marlbench.tracking.client import CallFailed, Failure, connect
 from marlbench.tracking.ledger import Ledger
 from marlbench.tracking.matrices import Matrices
@@ -111,7 +111,7 @@ class Projector:
     def has_work(self) -> bool:
         """Whether a pass would send anything; answered without importing mlflow."""
         lost = self.target.own and bool(self._ledger.rows) and not (self.store.root / DATABASE).exists()
-        return lost or bool(self._work())
+        return lost or bool(comparisons.pending(self.store.root, self._ledger)) or bool(self._work())
 
     def sweep(self) -> Report:
         """One pass.
@@ -163,7 +163,19 @@ class Projector:
                         raise
                     report.failed[cell] = str(failed)
             runs.forget()
+            self._show_reports(runs, report)
             self._ledger.flush()
+
+    def _show_reports(self, runs: Runs, report: Report) -> None:
+        shelf = comparisons.Comparisons(runs.client, self.target, self._ledger, runs, self._name)
+        for name, mark in comparisons.pending(self.store.root, self._ledger).items():
+            try:
+                if not shelf.show(self.store.root, name, mark):
+                    report.withdrawn.append(name)
+            except CallFailed as failed:
+                if failed.failure in (Failure.AWAY, Failure.REFUSED):
+                    raise
+                report.failed[name] = str(failed)
 
     def _connect(self) -> Runs:
         if self.target.own and not (self.store.root / DATABASE).exists():

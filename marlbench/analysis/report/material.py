@@ -1,0 +1,95 @@
+"""What a report shows of each finished cell besides its one number: curve, episodes, circumstances."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json
+
+from marlbench.analysis.curves import Trace
+from marlbench.analysis.runs import Run, read_runs
+from marlbench.store import journal, validity
+from marlbench.store.numbers import decode
+from marlbench.store.states import CellState, Damaged
+
+if TYPE_CHECKING:
+    from marlbench.catalog.cell import Cell
+    from marlbench.store.store import Store
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Material:
+    """One finished cell.
+
+    Attributes:
+        trace: the raw metric at every evaluation; None where no evaluation has a finite value.
+        episodes: float [episode], the metric in each episode of the absolute evaluation, or of the last one where
+            there is no absolute one; empty where the protocol keeps none.
+        execution: how the result came about.
+    """
+
+    run: Run
+    trace: Trace | None
+    episodes: Floats
+    execution: Mapping[str, Any]
+
+
+def read_material(store: Store, cells: Iterable[Cell]) -> tuple[dict[str, Material], dict[str, CellState]]:
+    """The material of those cells that are done, and the states of all, by id.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    wanted = {cell.id: cell for cell in cells}
+    runs, states = read_runs(store, wanted.values())
+    return {cell_id: _material(store, wanted[cell_id], run) for cell_id, run in runs.items()}, states
+
+
+def _material(store: Store, cell: Cell, run: Run) -> Material:
+    directory = store.cell_directory(cell.id)
+    # `done` is a verification's verdict that still holds: another would read every journal.
+    document = from_json((directory / validity.NAME).read_bytes(), allow_inf_nan=False)
+    outcome = decode(document["outcome"])
+    metric = cell.score["metric"]
+    evaluated = [
+        (evaluation["step"], value)
+        for evaluation in outcome["evaluations"]
+        if math.isfinite(value := _number(evaluation["values"].get(metric)))
+    ]
+    return Material(
+        run=run,
+        trace=_trace(evaluated, run.value if run.diverged else None),
+        episodes=_episodes(directory / journal.NAME, metric, run.diverged),
+        execution=document["execution"],
+    )
+
+
+def _trace(evaluated: list[tuple[int, float]], after: float | None) -> Trace | None:
+    if not evaluated and after is None:
+        return None
+    steps, values = zip(*evaluated, strict=True) if evaluated else ((), ())
+    return Trace(np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64), after)
+
+
+def _episodes(path: Any, metric: str, diverged: bool) -> Floats:
+    nothing = np.array([], dtype=np.float64)
+    if diverged:
+        # Its episodes before the parameters became NaN are not what it is counted with.
+        return nothing
+    try:
+        record = journal.read_last(path, "absolute") or journal.read_last(path, "evaluation")
+    except Damaged:
+        return nothing
+    values = np.array(((record or {}).get("episodes") or {}).get(metric, ()), dtype=np.float64)
+    return values[np.isfinite(values)]
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
