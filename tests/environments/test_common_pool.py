@@ -85,7 +85,7 @@ def test_the_outsider_takes_its_part_of_the_stock_and_is_no_agent():
     assert step.reward.tolist() == [[10.0, 0.0]]
     assert float(environment.memory["stock"][0]) == 80
     # Own request first, then the other's, then the outsider's.
-    assert step.observation[0, :, 3:].tolist() == pytest.approx([[0.2, 0.0, 1.0], [0.0, 1.0, 0.2]], abs=1e-6)
+    assert step.observation[0, :, 3:].flatten().tolist() == pytest.approx([0.2, 0.0, 1.0, 0.0, 1.0, 0.2])
 
 
 def test_the_observation_begins_with_oneself_and_goes_round():
