@@ -81,9 +81,10 @@ class CategoricalActor(NetworkPolicy):
             the logarithm of the action's probability, and the entropy of the choice, both [...].
         """
         log_probabilities = torch.log_softmax(mask_logits(outputs, available), -1)
+        chosen = log_probabilities.gather(-1, action).squeeze(-1)
         # Minus infinity times a probability of zero must be zero.
         weighted = log_probabilities.exp() * torch.clamp(log_probabilities, min=-100.0)
-        return log_probabilities.gather(-1, action).squeeze(-1), -weighted.sum(-1)
+        return chosen, -weighted.sum(-1)
 
 
 class EpsilonGreedyActor(NetworkPolicy):

@@ -15,18 +15,22 @@ class Rollout:
     """The last `length` joint steps of every row, member first: [member, time, row, agent, ...].
 
     `values` (name -> tensor) holds observation, state, available_actions (where the task masks), action, reward,
-    terminated, truncated, and acting and new_occupant (where agents skip steps). Final observations and states are
-    kept only for the steps at which some row ended.
+    terminated, truncated, acting and new_occupant (where agents skip steps), and cut (where there is memory): whether
+    the agent's memory was emptied after the step. Final observations and states are kept only for the steps at which
+    some row ended.
+
+    Args:
+        length: joint steps.
+        keep_state: whether global states are kept.
+        memory_interval: joint steps between those whose memory before acting is kept; 0 for a memoryless policy.
     """
 
-    def __init__(self, setting: Setting, length: int, keep_state: bool) -> None:
+    def __init__(self, setting: Setting, length: int, keep_state: bool, memory_interval: int = 0) -> None:
         specification, device = setting.specification, setting.device
         self.members, self.rows = setting.members, setting.rows
-        self.masks, self.skips, self.keep_state = (
-            specification.masks_actions,
-            specification.skips_steps,
-            keep_state,
-        )
+        self.masks = specification.masks_actions and isinstance(specification.action, Discrete)
+        self.skips, self.keep_state = specification.skips_steps, keep_state
+        self.memory_interval = memory_interval
         lead = (self.members, length, self.rows)
         agents = setting.agents
 
@@ -50,14 +54,17 @@ class Rollout:
         if self.skips:
             self.values["acting"] = zeros(agents, dtype=torch.bool)
             self.values["new_occupant"] = zeros(agents, dtype=torch.bool)
+        if memory_interval:
+            self.values["cut"] = zeros(agents, dtype=torch.bool)
         self.time = 0
         self.ended: list[int] = []
         self.final_observations: list[Tensor] = []
         self.final_states: list[Tensor] = []
+        self.memories: list[Tensor] = []
         self.last: Step | None = None
 
-    def add(self, step: Step, action: Tensor, following: Step) -> None:
-        """Record one joint step."""
+    def add(self, step: Step, memory: Tensor | None, action: Tensor, following: Step) -> None:
+        """Record one joint step, taken with the memory [row, agent, memory_size]."""
         values, time = self.values, self.time
 
         def put(name: str, tensor: Tensor) -> None:
@@ -77,6 +84,11 @@ class Rollout:
             # `clear` left them False.
             put("terminated", following.terminated)
             put("truncated", following.truncated)
+        if self.memory_interval:
+            assert memory is not None
+            if time % self.memory_interval == 0:
+                self.memories.append(self._split(memory).clone())
+            put("cut", following.ended.unsqueeze(1) | following.new_occupant)
         if following.any_ended:
             self.ended.append(time)
             self.final_observations.append(self._split(following.final_observation).clone())
@@ -95,7 +107,7 @@ class Rollout:
     def clear(self) -> None:
         """Forget everything; the next joint step is the first again."""
         self.time = 0
-        self.ended, self.final_observations, self.final_states = [], [], []
+        self.ended, self.final_observations, self.final_states, self.memories = [], [], [], []
         self.values["terminated"].fill_(False)
         self.values["truncated"].fill_(False)
 
@@ -106,6 +118,7 @@ class Rollout:
             "ended": list(self.ended),
             "final_observations": list(self.final_observations),
             "final_states": list(self.final_states),
+            "memories": list(self.memories),
         }
 
     def load_state_dict(self, state: dict[str, object]) -> None:
@@ -120,6 +133,7 @@ class Rollout:
         device = self.values["reward"].device
         self.final_observations = [t.to(device) for t in state["final_observations"]]  # type: ignore[attr-defined]
         self.final_states = [t.to(device) for t in state["final_states"]]  # type: ignore[attr-defined]
+        self.memories = [t.to(device) for t in state.get("memories", ())]  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -173,12 +187,12 @@ def advantages_over_decisions(
     """Generalised advantages where agents skip steps: one transition from an agent's decision to its next.
 
     Rewards in between are summed and one discount is applied per decision. A slot that gets another occupant ends the
-    transition of the one before without a bootstrap, unless it was truncated. Entries at which an agent did not act
-    have no meaning; mask them by `acting`.
+    transition of the one before without a bootstrap, unless it was truncated. Where an agent does not act there is no
+    decision to judge: its advantage is 0, and its target is what it receives until its next decision and from there.
 
     Args as for `generalised_advantages`, and acting, new_occupant: bool [member, time, row, agent].
     """
-    advantage = torch.zeros_like(reward)
+    advantage, target = torch.empty_like(reward), torch.empty_like(reward)
     members, length = reward.shape[0], reward.shape[1]
     shape = (members, *reward.shape[2:])
     summed = torch.zeros(shape, dtype=reward.dtype, device=reward.device)
@@ -195,8 +209,9 @@ def advantages_over_decisions(
         decides = acting[:, time]
         difference = summed + discount * next_value - value[:, time]
         decided = difference + discount * trace_decay * next_advantage
+        target[:, time] = decided + value[:, time]
         advantage[:, time] = torch.where(decides, decided, 0.0)
         next_advantage = torch.where(decides, decided, next_advantage)
         next_value = torch.where(decides, value[:, time], next_value)
         summed = torch.where(decides, 0.0, summed)
-    return Advantages(advantage, advantage + value)
+    return Advantages(advantage, target)

@@ -1,0 +1,188 @@
+"""A critic over rollouts: what it sees, what it says, and the advantages and targets that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from marlbench.algorithms.critic_inputs import CriticInputs
+from marlbench.algorithms.networks import AgentNetwork
+from marlbench.algorithms.on_policy import (
+    Advantages,
+    Rollout,
+    advantages_over_decisions,
+    generalised_advantages,
+)
+from marlbench.algorithms.sharing import Sharing
+from marlbench.algorithms.stack import ParameterStack
+from marlbench.algorithms.value_normalisation import ValueNormalisation
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a critic made of a rollout; a slot is a row's agent.
+
+    Attributes:
+        features: what it saw, [stack, time x slot, features].
+        value: what it said, in its own units, [stack, time x slot, 1].
+        advantage: [stack, time x slot, 1].
+        target: what it is to say, in its own units, [stack, time x slot, 1].
+        weight: of the samples in its loss, [stack, time x slot, 1]; None where all weigh the same.
+        memory: at the start of each sequence, [stack, sequence, units], sequences over time, then slots; None for a
+            memoryless critic.
+    """
+
+    features: Tensor
+    value: Tensor
+    advantage: Tensor
+    target: Tensor
+    weight: Tensor | None
+    memory: Tensor | None
+
+
+class RolloutCritic:
+    """A network that values what `inputs` shows it, with its memory from rollout to rollout.
+
+    Args:
+        network: of the critic, with parameters in `stack`.
+        inputs: makes its features.
+        normalises: whether it learns normalised targets.
+        sequence_length: joint steps between those at which the memory is told.
+        discount, trace_decay: gamma and lambda of the advantages.
+
+    Attributes:
+        memory: before the next step, [stack, slot, units]; None for a memoryless critic.
+    """
+
+    def __init__(
+        self,
+        network: AgentNetwork,
+        stack: ParameterStack,
+        sharing: Sharing,
+        inputs: CriticInputs,
+        slots: int,
+        normalises: bool,
+        sequence_length: int,
+        discount: float,
+        trace_decay: float,
+    ) -> None:
+        self.network, self.stack, self.sharing, self.inputs = network, stack, sharing, inputs
+        self.slots, self.sequence_length = slots, sequence_length
+        self.discount, self.trace_decay = discount, trace_decay
+        device = stack.flat.device
+        self.normalisation = ValueNormalisation(stack.size, device) if normalises else None
+        self.memory: Tensor | None = None
+        if network.memory_size:
+            self.memory = torch.zeros(stack.size, slots, network.memory_size, device=device)
+
+    def judge(self, rollout: Rollout, seen: Tensor, fresh: Tensor | None, weight: Tensor | None) -> Judgement:
+        """Judge a full rollout, and move the memory and the statistics of targets on.
+
+        Args:
+            seen: what the actor saw, [stack, time x slot, features].
+            fresh: float [stack, time x slot, 1], whether memory is emptied before the step; None without memory.
+            weight: of the samples of this critic, [stack, time x slot, 1]; None where all weigh the same.
+        """
+        features = self._features(rollout, seen)
+        value, following, starts = self._values(rollout, features, fresh)
+        advantages = self._advantages(rollout, self._in_rewards(rollout, value), following)
+        target = self.sharing.fold(advantages.target.unsqueeze(-1))
+        if self.normalisation is not None:
+            weights = None if weight is None else weight.squeeze(-1)
+            self.normalisation.update(target.squeeze(-1), weights)
+            target = self.normalisation.normalise(target.squeeze(-1)).unsqueeze(-1)
+        advantage = self.sharing.fold(advantages.advantage.unsqueeze(-1))
+        return Judgement(features, value, advantage, target, weight, starts)
+
+    def _features(self, rollout: Rollout, seen: Tensor) -> Tensor:
+        if not self.inputs.central:
+            return seen
+        state = rollout.filled("state") if rollout.keep_state else None
+        acting = rollout.filled("acting") if rollout.skips else None
+        return self.sharing.fold(self.inputs(rollout.filled("observation"), state, acting))
+
+    def _beyond(self, rollout: Rollout) -> Tensor:
+        """Features after the rollout: [stack, slot, features]."""
+        last = rollout.last
+        assert last is not None
+        lead = (rollout.members, 1, rollout.rows)
+        observation = last.observation.view(*lead, *last.observation.shape[1:])
+        state = last.state.view(*lead, -1) if rollout.keep_state else None
+        acting = last.acting.view(*lead, -1) if rollout.skips else None
+        return self.sharing.fold(self.inputs(observation, state, acting))
+
+    def _finals(self, rollout: Rollout) -> Tensor | None:
+        """Features of the last moments of episodes: [stack, time x slot, features]; None where no row ended."""
+        if not rollout.ended:
+            return None
+        observation = torch.stack(rollout.final_observations, 1)
+        state = torch.stack(rollout.final_states, 1) if rollout.keep_state else None
+        # Who did not act at the last step is taken not to act after it either.
+        acting = rollout.filled("acting")[:, rollout.ended] if rollout.skips else None
+        return self.sharing.fold(self.inputs(observation, state, acting))
+
+    def _values(
+        self, rollout: Rollout, features: Tensor, fresh: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Values in its own units [stack, time x slot, 1]; values after each step in units of the rewards [member,
+        time, row, agent]; the memory at the start of each sequence [stack, sequence, units]."""
+        network, parameters = self.network, self.stack.parameters
+        beyond, finals = self._beyond(rollout), self._finals(rollout)
+        starts = None
+        if self.memory is None or fresh is None:
+            value, beyond = network(parameters, features), network(parameters, beyond)
+            finals = None if finals is None else network(parameters, finals)
+        else:
+            split = (features.shape[0], rollout.time, self.slots)
+            emptied = fresh.view(split) > 0.5
+            memories = network.memories(parameters, features.view(*split, -1), self.memory, emptied)
+            value = network.head(parameters, memories.flatten(1, 2))
+            length = self.sequence_length
+            later = memories[:, length - 1 : -1 : length]
+            starts = torch.cat([self.memory.unsqueeze(1), later], 1).flatten(1, 2)
+            if finals is not None:
+                finals, _ = network.step(parameters, finals, memories[:, rollout.ended].flatten(1, 2))
+            cut = self.sharing.fold(rollout.filled("cut")[:, -1:].unsqueeze(-1))
+            self.memory = memories[:, -1].masked_fill(cut, 0.0)
+            beyond, _ = network.step(parameters, beyond, self.memory)
+        within = self._in_rewards(rollout, value)
+        following = torch.cat([within[:, 1:], self._in_rewards(rollout, beyond)], 1)
+        if finals is not None:
+            following[:, rollout.ended] = self._in_rewards(rollout, finals)
+        return value, following, starts
+
+    def _in_rewards(self, rollout: Rollout, value: Tensor) -> Tensor:
+        """Values in its own units [stack, time x slot, 1] in units of the rewards: [member, time, row, agent]."""
+        if self.normalisation is not None:
+            value = self.normalisation.restore(value.squeeze(-1)).unsqueeze(-1)
+        times = value.shape[1] // self.slots
+        return self.sharing.unfold(value, (times, rollout.rows)).squeeze(-1)
+
+    def _advantages(self, rollout: Rollout, value: Tensor, following: Tensor) -> Advantages:
+        ends = rollout.filled("terminated"), rollout.filled("truncated")
+        experience = (rollout.filled("reward"), value, following, *ends)
+        if rollout.skips:
+            decisions = rollout.filled("acting"), rollout.filled("new_occupant")
+            return advantages_over_decisions(*experience, *decisions, self.discount, self.trace_decay)
+        return generalised_advantages(*experience, self.discount, self.trace_decay)
+
+    def forget(self) -> None:
+        """Empty the memory: the rows started fresh episodes."""
+        if self.memory is not None:
+            self.memory.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "memory": None if self.memory is None else self.memory.clone(),
+            "normalisation": None if self.normalisation is None else self.normalisation.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if self.memory is not None:
+            self.memory = state["memory"].to(self.memory.device, copy=True)
+        if self.normalisation is not None:
+            self.normalisation.load_state_dict(state["normalisation"])
