@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from marlbench.training.trainer import Record, Trainer
+from marlbench.training.trainer import Trainer
 
 from .cells import make_cells
+from .resuming import CPU, check_resumes_exactly, finish, results
 
-CPU = torch.device("cpu")
 SMALL_IPPO = {"rollout_length": 16, "hidden": (8,), "epochs": 2, "minibatches": 2}
 SMALL_IQL = {"hidden": (8,), "batch": 8, "learning_starts": 40, "update_interval": 8, "replay_steps": 200}
-
-
-def finish(trainer: Trainer) -> list[Record]:
-    records = []
-    while not trainer.finished:
-        records += trainer.advance()
-        if trainer.must_checkpoint:
-            trainer.state_dict()
-            trainer.checkpoint_done()
-    return records
-
-
-def as_file(state: dict[str, Any]) -> bytes:
-    """What a checkpoint keeps of a state."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    return buffer.getvalue()
-
-
-def results(trainer: Trainer) -> list[Any]:
-    return [trainer.outcome(member) for member in range(trainer.members)]
 
 
 @pytest.mark.parametrize(
@@ -54,36 +32,7 @@ def test_resumed_anywhere_it_ends_bit_for_bit_the_same(
     algorithm: str, hyperparameters: dict[str, Any], environment: str, tmp_path: Path
 ) -> None:
     cells = make_cells(algorithm, environment, seeds=(3, 8), steps=500, hyperparameters=hyperparameters)
-    whole = Trainer(cells, tmp_path / "whole", CPU)
-    expected_records = finish(whole)
-    expected = results(whole)
-
-    torn = Trainer(cells, tmp_path / "torn", CPU)
-    records: list[Record] = []
-    kept: list[Record] = []
-    saved = as_file(torn.state_dict())
-    torn.checkpoint_done()
-    generator = torch.Generator().manual_seed(1)
-    resumed = 0
-    while not torn.finished:
-        records += torn.advance()
-        if torn.finished:
-            break
-        chance = float(torch.rand((), generator=generator))
-        if chance < 0.1 or torn.must_checkpoint:
-            saved, kept = as_file(torn.state_dict()), list(records)
-            torn.checkpoint_done()
-        elif chance < 0.15 and resumed < 12:
-            torn.close()
-            torn = Trainer(cells, tmp_path / "torn", CPU)
-            torn.load_state_dict(torch.load(io.BytesIO(saved), weights_only=True))
-            records = list(kept)
-            resumed += 1
-    assert resumed >= 3 or algorithm == "random"
-    assert results(torn) == expected
-    assert records == expected_records
-    assert torch.equal(torn.findings.best, whole.findings.best)
-    assert torch.equal(torn.findings.last, whole.findings.last)
+    check_resumes_exactly(cells, tmp_path, least=0 if algorithm == "random" else 3)
 
 
 def test_evaluations_are_evenly_spaced_and_every_row_plays_one_episode(tmp_path: Path) -> None:
