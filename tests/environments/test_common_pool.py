@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marlbench.environments.keys import row_keys
-from marlbench.environments.social_dilemmas.common_pool import CommonPool, CommonPoolParameters, hand_out
+from marlbench.environments.social_dilemmas.common_pool import (
+    CommonPool,
+    CommonPoolParameters,
+    _earliest,
+    _earliest_on_a_cpu,
+    hand_out,
+)
 from marlbench.environments.social_dilemmas.measures import equality
 
 CPU = torch.device("cpu")
@@ -138,3 +144,18 @@ def test_equality_is_one_less_the_gini_coefficient():
     torch.testing.assert_close(equality(gains), (1 - pairs / (2 * 6 * gains.sum(1))).double())
     special = torch.tensor([[0.0, 0, 0, 0], [7, 0, 0, 0], [2, 2, 2, 2]])
     assert equality(special).tolist() == pytest.approx([1.0, 0.25, 1.0])
+
+
+def test_equal_arrivals_are_told_apart_by_their_place():
+    arrivals = torch.tensor([[[0.5, 1.0], [0.5, 1.0], [0.5, torch.inf]]])
+    asked, stock = torch.tensor([[2.0, 2.0, 1.0]]), torch.tensor([2.0])
+    assert _earliest(arrivals, stock).tolist() == [[1, 1, 0]]
+    assert _earliest_on_a_cpu(arrivals, asked, stock).tolist() == [[1, 1, 0]]
+
+
+def test_the_two_ways_of_finding_the_earliest_agree():
+    asked = torch.randint(0, 7, (500, 4)).float()
+    stock = torch.randint(0, 25, (500,)).float()
+    wanted = torch.arange(6) < asked.unsqueeze(-1)
+    arrivals = torch.where(wanted, torch.rand(500, 4, 6).cumsum(-1), torch.inf)
+    assert torch.equal(_earliest_on_a_cpu(arrivals, asked, stock), _earliest(arrivals, stock).float())

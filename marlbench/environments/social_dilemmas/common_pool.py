@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -181,8 +182,25 @@ def hand_out(asked: Tensor, stock: Tensor, keys: Tensor, most: int) -> Tensor:
     waits = -torch.log1p(-uniform(keys, askers * most).view(rows, askers, most))
     wanted = torch.arange(most, device=asked.device) < asked.unsqueeze(-1)
     arrivals = torch.where(wanted, waits.cumsum(-1), torch.inf)
+    if asked.device.type == "cpu":
+        return _earliest_on_a_cpu(arrivals, asked, stock)
+    return _earliest(arrivals, stock).to(asked.dtype)
+
+
+def _earliest(arrivals: Tensor, stock: Tensor) -> Tensor:
+    """How many of each asker's arrivals are among the row's first: int64 [row, asker]."""
     order = arrivals.flatten(1).argsort(dim=1, stable=True)
-    served = torch.zeros_like(order, dtype=torch.bool)
-    places = torch.arange(askers * most, device=asked.device).unsqueeze(0)
-    served.scatter_(1, order, places < stock.unsqueeze(1))
-    return (served.view_as(wanted) & wanted).sum(-1).to(asked.dtype)
+    places = torch.arange(order.shape[1], device=order.device)
+    first = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, places < stock.unsqueeze(1))
+    return (first.view_as(arrivals) & arrivals.isfinite()).sum(-1)
+
+
+def _earliest_on_a_cpu(arrivals: Tensor, asked: Tensor, stock: Tensor) -> Tensor:
+    """The same by numpy's sort of values, which is many times as fast as torch's of places."""
+    enough = torch.minimum(asked.sum(1), stock)
+    ordered = torch.from_numpy(np.sort(arrivals.flatten(1).numpy(), axis=1))
+    last = ordered.gather(1, (enough.long() - 1).clamp(min=0).unsqueeze(1))
+    received = ((arrivals <= last.unsqueeze(1)) & (enough > 0).view(-1, 1, 1)).sum(-1).to(asked.dtype)
+    # Two arrivals may be equal as numbers; whose place comes first is then first.
+    tied = (received.sum(1) != enough).nonzero().squeeze(1)
+    return received.index_copy(0, tied, _earliest(arrivals[tied], stock[tied]).to(asked.dtype))
