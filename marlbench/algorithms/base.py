@@ -63,7 +63,8 @@ class Setting:
         specification: of the task.
         seeds: one per member; members train together in one stack.
         rows: environment rows of each member.
-        steps: environment steps each member trains for.
+        steps: environment steps over which schedules run: those each member trains for, or, where a finished
+            training goes on, those of the training that it began with.
         device: where tensors live.
         directory: a place for replay files; None where nothing may be written.
     """
@@ -231,6 +232,18 @@ class Algorithm(ABC):
     ) -> Memory:
         """What a job of `seeds` members with `rows` rows each needs; an estimate from above."""
         return Memory(resident=0, disk=0)
+
+    @classmethod
+    def obstacle_to_extension(cls, hyperparameters: Any) -> str:
+        """Why a finished training cannot go on to more steps, for people; nothing where it can.
+
+        Schedules of a training that goes on stay at their end. By convention a hyperparameter `anneal_...` takes
+        something to nothing by then.
+        """
+        if not cls.learns:
+            return "nothing is learnt, so there is nothing to go on with"
+        gone = [name for name, value in hyperparameters if name.startswith("anneal_") and value]
+        return f"{', '.join(gone)} has taken it to nothing by the end" if gone else ""
 
     def begin(self, steps: int) -> None:
         """A rollout starts after `steps` environment steps per member: set what follows a schedule."""
