@@ -14,6 +14,8 @@ from marlbench import plugins
 if TYPE_CHECKING:
     from marlbench.catalog.matrix import Matrix
 
+OURS = "marlbench"
+
 
 def fingerprint(matrix: Matrix) -> str:
     """sha256 over the Python files of marlbench and of the plug-ins that the matrix uses, and torch's version.
@@ -27,7 +29,7 @@ def fingerprint(matrix: Matrix) -> str:
         *(plugins.load("environments", cell.environment.partition(":")[0]).__module__ for cell in cells),
         *(plugins.load("algorithms", cell.algorithm).__module__ for cell in cells),
     }
-    packages = sorted({"marlbench", *(target.partition(".")[0] for target in targets)})
+    packages = sorted({OURS, *(target.partition(".")[0] for target in targets)})
     digest = hashlib.sha256(f"python {sys.version_info[:2]} torch {version('torch')}".encode())
     for package in packages:
         for name, path in _files(package):
@@ -37,7 +39,11 @@ def fingerprint(matrix: Matrix) -> str:
 
 
 def _files(package: str) -> Iterable[tuple[str, Path]]:
-    found = importlib.util.find_spec(package)
+    try:
+        found = importlib.util.find_spec(package)
+    except ValueError:
+        # A module that was made, not imported, has no file.
+        return []
     if found is None:
         return []
     if not found.submodule_search_locations:

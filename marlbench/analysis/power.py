@@ -18,6 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from marlbench.analysis.permutation import p_values, smallest
 
 SIMULATIONS = 1000
+# A first look with fewer: counts that fall short of the power by more than its error are passed over.
+_FIRST_LOOK = 200
+_SHORT = 0.1
 SEED = 0
 # The share of references whose true spread is at most the widened one, under normality.
 CONFIDENCE = 0.8
@@ -77,6 +80,8 @@ def needed(values: ArrayLike, criterion: Criterion, most: int) -> Needed | None:
     runs = np.asarray(values, float)
     for count in range(1, most + 1):
         if smallest(len(runs), count) > criterion.level:
+            continue
+        if power_of(runs, count, criterion, _FIRST_LOOK) < criterion.power - _SHORT:
             continue
         found = power_of(runs, count, criterion)
         if found >= criterion.power:

@@ -162,3 +162,29 @@ class FakeTrainer:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FakeMeter:
+    """Every step costs one loop."""
+
+    def __init__(self) -> None:
+        self.loops = 0.0
+        self.open = 0.0
+
+    def begin(self) -> None:
+        self.open = 0.0
+
+    def tick(self) -> None:
+        self.open += 1.0
+
+    def close(self) -> None:
+        self.loops, self.open = self.loops + self.open, 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        return {"loops": self.loops}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.loops = state["loops"]
+
+    def document(self) -> dict[str, float]:
+        return {"version": 1, "loops": self.loops}

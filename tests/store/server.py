@@ -17,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fakes import Disturbance, FakeTrainer
+from fakes import Disturbance, FakeMeter, FakeTrainer
 from power import Power
 
 from marlbench.catalog.cell import Cell
@@ -32,7 +32,7 @@ def work(order: dict[str, Any]) -> int:
 
     Orders: `job`, only this job; `power`, `stop_at`, `remains`, see power.py; `operations`, a file for their number;
     `kill_after`, seconds; `at_step` send itself `signal`, or else close the scheduler's end of the lifeline; `user`,
-    become this one first; `file_limit`, bytes of the largest file that can be written.
+    become this one first; `meter`, measure what the training costs; `file_limit`, bytes of the largest file that can be written.
     """
     root = Path(order["root"])
     power = Power(root.parent, order.get("stop_at"), _path(order.get("remains")))
@@ -50,7 +50,10 @@ def work(order: dict[str, Any]) -> int:
         os.setuid(order["user"])
     if "file_limit" in order:
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["file_limit"], resource.RLIM_INFINITY))
-    settings = Settings(checkpoint_seconds=order.get("checkpoint_seconds", 1e9))
+    settings = Settings(
+        make_meter=FakeMeter if order.get("meter") else None,
+        checkpoint_seconds=order.get("checkpoint_seconds", 1e9),
+    )
     if "job" in order:
         return jobs.main(root, order["job"], FakeTrainer, settings)
     code = 0
