@@ -43,15 +43,22 @@ class BoxPolicy(NetworkPolicy):
                 f"the task's actions lie in [{action.low:g}, {action.high:g}], and tanh reaches bounded ones only.",
                 hint="Choose an algorithm with an unbounded policy for this task.",
             )
-        self.centre, self.half_range = (action.high + action.low) / 2.0, (action.high - action.low) / 2.0
+        self.box = action
 
     def scaled(self, action: Tensor) -> Tensor:
         """From [-1, 1] to the task's range. What is no number becomes the middle: a diverged member still acts."""
-        return torch.nan_to_num(action) * self.half_range + self.centre
+        centre, half_range = _centre_and_half_range(self.box)
+        return torch.nan_to_num(action) * half_range + centre
 
-    def normalised(self, action: Tensor) -> Tensor:
-        """From the task's range to [-1, 1]."""
-        return (action - self.centre) / self.half_range
+
+def normalised(action: Tensor, box: Continuous) -> Tensor:
+    """From the task's range to [-1, 1]."""
+    centre, half_range = _centre_and_half_range(box)
+    return (action - centre) / half_range
+
+
+def _centre_and_half_range(box: Continuous) -> tuple[float, float]:
+    return (box.high + box.low) / 2.0, (box.high - box.low) / 2.0
 
 
 class DeterministicActor(BoxPolicy):

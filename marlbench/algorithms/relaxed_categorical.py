@@ -38,7 +38,7 @@ def straight_through(
     perturbed = mask_logits(logits + gumbel, something_available(available))
     relaxed = torch.softmax(perturbed / temperature, -1)
     chosen = one_hot(perturbed.argmax(-1), logits.shape[-1]).to(logits.dtype)
-    return chosen + relaxed - relaxed.detach()
+    return chosen + (relaxed - relaxed.detach())
 
 
 class ExploringCategoricalActor(CategoricalActor):
