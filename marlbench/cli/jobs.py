@@ -28,12 +28,15 @@ class Alone:
         return []
 
 
-def run_jobs(plan: Plan, store: Store, companion: Companion, *, calibrate: bool = False) -> Report:
+def run_jobs(
+    plan: Plan, store: Store, companion: Companion, *, calibrate: bool = False, keep_states: int | None = None
+) -> Report:
     """Bring the jobs of a plan to their end; Ctrl-C and SIGTERM stop them after a checkpoint.
 
     Args:
         companion: what accompanies the jobs and is started with the first.
         calibrate: measure in each job how fast this machine is, see `marlbench.training.calibration`.
+        keep_states: MiB of the largest final state that a job keeps; None for the default.
 
     Raises:
         StoreError: the store cannot be used any more.
@@ -56,7 +59,9 @@ def run_jobs(plan: Plan, store: Store, companion: Companion, *, calibrate: bool 
                 store,
                 engine,
                 make_slots(plan.machine.devices, plan.machine.slots),
-                lambda job, slot: job_command(store.root, job.id, slot.device, calibrate=calibrate),
+                lambda job, slot: job_command(
+                    store.root, job.id, slot.device, calibrate=calibrate, keep_states=keep_states
+                ),
                 observer,
                 demands={
                     job.id: plan.demand(cells[next(cell for cell in job.cells if cell in cells)], job)
@@ -71,10 +76,13 @@ def run_jobs(plan: Plan, store: Store, companion: Companion, *, calibrate: bool 
         engine.close()
 
 
-def job_command(root: Path, job_id: str, device: str, *, calibrate: bool = False) -> list[str]:
+def job_command(
+    root: Path, job_id: str, device: str, *, calibrate: bool = False, keep_states: int | None = None
+) -> list[str]:
     """The process of one job. -P: what lies in the current directory must not shadow a module."""
     options = ["--results", str(root), "--device", device]
     options += ["--calibrate"] if calibrate else []
+    options += [] if keep_states is None else ["--keep-states", str(keep_states)]
     return [sys.executable, "-P", "-m", "marlbench", "run-job", job_id, *options]
 
 

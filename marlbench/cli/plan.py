@@ -12,7 +12,7 @@ from marlbench.cli import words
 from marlbench.engines.devices import Devices
 from marlbench.engines.jobs import Demand
 from marlbench.errors import StoreError, UsageError
-from marlbench.store.claims import divide
+from marlbench.store.claims import continuations, divide
 from marlbench.store.states import CellState, Job, State
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from marlbench.catalog.cell import Cell
     from marlbench.catalog.matrix import Matrix
     from marlbench.environments.contract import EnvironmentSpecification
+    from marlbench.store.extensions import Extended
     from marlbench.store.store import Store
 
 # What a job has resident before it holds any tensor: the interpreter, torch, and with CUDA its libraries.
@@ -107,6 +108,7 @@ class Plan:
     Attributes:
         claims: what is to be claimed: cells, and the seeds per job where that is not the store's choice.
         steps, steps_left: environment steps of all seeds, and those still to be taken.
+        extended: which cells go on from shorter ones, where that was asked for.
     """
 
     matrix: Matrix
@@ -114,6 +116,7 @@ class Plan:
     jobs: tuple[PlannedJob, ...]
     claims: tuple[tuple[tuple[Cell, ...], int | None], ...]
     estimates: Estimates
+    extended: Extended | None = None
 
     @property
     def machine(self) -> Machine:
@@ -185,8 +188,11 @@ def make_plan(
     machine: Machine,
     seeds_per_job: int | None = None,
     states: Mapping[str, CellState] | None = None,
+    extended: Extended | None = None,
 ) -> Plan:
     """The plan for a matrix over a store (None: an empty one). Nothing is written.
+
+    With `extended`, the matrix is the one in it.
 
     Raises:
         UsageError: a job that does not fit into memory even with one seed.
@@ -204,14 +210,18 @@ def make_plan(
         else:
             held += cells
             jobs.append(_resumed(job, cells, estimates))
-    claims = _claims(new, machine.slots, seeds_per_job, estimates)
+    claims = _claims([cell for cell in new if cell.source is None], machine.slots, seeds_per_job, estimates)
     for batch, seeds in claims:
         for part in divide(list(batch), machine.slots, seeds):
             memory, seconds = estimates.memory(part[0], len(part)), estimates.seconds(part[0], part[0].steps)
             jobs.append(PlannedJob(tuple(part), len(part), part[0].steps, memory, seconds))
+    going_on = [cell for cell in new if cell.source is not None]
+    if going_on:
+        jobs += _continued(going_on, extended, estimates)
+        claims.append((tuple(going_on), seeds_per_job))
     if held:
         claims.insert(0, (tuple(held), seeds_per_job))
-    return Plan(matrix, states, tuple(jobs), tuple(claims), estimates)
+    return Plan(matrix, states, tuple(jobs), tuple(claims), estimates, extended)
 
 
 def makespan(seconds: Sequence[float], slots: int) -> float:
@@ -337,6 +347,25 @@ def _resumed(job: Job, cells: Sequence[Cell], estimates: Estimates) -> PlannedJo
         left = total - taken
     memory, seconds = estimates.memory(cells[0], members), estimates.seconds(cells[0], left)
     return PlannedJob(tuple(cells), members, left, memory, seconds, job)
+
+
+def _continued(cells: Sequence[Cell], extended: Extended | None, estimates: Estimates) -> list[PlannedJob]:
+    """New jobs of cells that go on from others; who trains together is as it was for those."""
+    assert estimates.store is not None
+    taken = {one.cell.id: one.source.steps for one in extended.continued} if extended is not None else {}
+    asked = {cell.id for cell in cells}
+    jobs = []
+    for part in continuations(estimates.store.root, cells):
+        here = tuple(cell for cell in part if cell.id in asked)
+        if shortage := estimates.shortage(here[0], len(part)):
+            raise shortage.refusal(
+                words.names(here),
+                "Its seeds train together because those of its source did. Make room, or leave --extend out.",
+            )
+        left = here[0].steps - taken.get(here[0].id, 0)
+        memory, seconds = estimates.memory(here[0], len(part)), estimates.seconds(here[0], left)
+        jobs.append(PlannedJob(here, len(part), left, memory, seconds))
+    return jobs
 
 
 def _claims(

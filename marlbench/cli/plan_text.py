@@ -12,6 +12,7 @@ from marlbench.store.states import State
 
 SCHEMA = 1
 _NAMED_DAMAGED = 10
+_NAMED_EXTENSIONS = 40
 
 
 def show_plan(plan: Plan, root: Path) -> None:
@@ -36,6 +37,7 @@ def show_plan(plan: Plan, root: Path) -> None:
     if plan.failed_before:
         line(f"          {words.plural(plan.failed_before, 'cell')} failed before; this is a new attempt")
     _damaged(plan, line)
+    _extended(plan, line)
     if plan.jobs:
         line(f"  steps   {plan.steps_left:,} of {plan.steps:,} to go")
         line(f"  jobs    {_jobs(plan)}")
@@ -67,6 +69,7 @@ def to_json(plan: Plan, root: Path) -> dict[str, Any]:
         "memory_bytes": None if memory is None else plan.machine.demand(memory).memory,
         "disk_bytes": None if memory is None else memory.disk,
         "seconds": plan.seconds,
+        **_extended_json(plan),
         "store": str(root),
     }
 
@@ -100,6 +103,43 @@ def _damaged(plan: Plan, line: Any) -> None:
         line(f"          damaged, set aside and run again: {words.name(cell)}: {reason}", "yellow")
     if len(damaged) > _NAMED_DAMAGED:
         line(f"          and {len(damaged) - _NAMED_DAMAGED} more damaged cells", "yellow")
+
+
+def _extended(plan: Plan, line: Any) -> None:
+    """Which cells go on from which, and why others do not."""
+    if plan.extended is None:
+        return
+    told = [
+        f"{words.name(one.cell)} continues {one.source.id[:12]} from {one.source.steps:,} steps"
+        for one in plan.extended.continued
+        if plan.states[one.cell.id].state is not State.DONE
+    ]
+    told += [
+        f"{words.name(one.cell)} starts at zero, not at the {one.source.steps:,} steps of {one.source.id[:12]}: "
+        f"{one.reason}"
+        for one in plan.extended.refused
+    ]
+    if not told and plan.jobs:
+        told = ["no cell has a shorter one that is done: nothing to go on from"]
+    for index, text in enumerate(told[:_NAMED_EXTENSIONS]):
+        line(f"  {'' if index else 'extend':6}  {text}")
+    if len(told) > _NAMED_EXTENSIONS:
+        line(f"          and {len(told) - _NAMED_EXTENSIONS:,} more; --json lists all")
+
+
+def _extended_json(plan: Plan) -> dict[str, Any]:
+    if plan.extended is None:
+        return {}
+    return {
+        "continued": [
+            {"cell": one.cell.id, "source": one.source.id, "from_steps": one.source.steps}
+            for one in plan.extended.continued
+        ],
+        "not_continued": [
+            {"cell": one.cell.id, "source": one.source.id, "reason": one.reason}
+            for one in plan.extended.refused
+        ],
+    }
 
 
 def _jobs(plan: Plan) -> str:

@@ -27,7 +27,7 @@ from marlbench.errors import CELLS_FAILED
 
 if TYPE_CHECKING:
     from marlbench.catalog.matrix import Matrix
-    from marlbench.cli.plan import Plan
+    from marlbench.cli.plan import Machine, Plan
     from marlbench.cli.projector import Projector
     from marlbench.engines.jobs import Report
     from marlbench.store.states import CellState
@@ -62,6 +62,22 @@ SeedsPerJob = Annotated[
         help="Seeds that train together in one process. Default: as many as leave no slot empty.",
     ),
 ]
+Extend = Annotated[
+    bool,
+    typer.Option(
+        "--extend",
+        help="Let cells without a result go on from shorter ones that are done (with --steps), as new cells.",
+    ),
+]
+KeepStates = Annotated[
+    int,
+    typer.Option(
+        "--keep-states",
+        min=0,
+        metavar="MIB",
+        help="Keep the final training state of a job, which --extend needs, if it is no larger; 0 keeps none.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and write nothing.")]
 
 
@@ -76,6 +92,8 @@ def command(
     jobs: Jobs = None,
     seeds_per_job: SeedsPerJob = None,
     set_: Overrides = None,
+    extend: Extend = False,
+    keep_states: KeepStates = 256,
     results: Results = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -85,7 +103,7 @@ def command(
     Give the same command again after any interruption: what is done is kept, what was begun goes on.
     """
     from marlbench.cli.console import print_json
-    from marlbench.cli.plan import Machine, make_plan
+    from marlbench.cli.plan import Machine
     from marlbench.cli.plan_text import show_plan, to_json
     from marlbench.engines.devices import resolve_devices
     from marlbench.engines.machine import free_disk, free_memory
@@ -106,21 +124,36 @@ def command(
     machine = Machine(devices, slot_count(devices, jobs), free_memory(), free_disk(root))
     if dry_run:
         store = Store.open(root, read_only=True) if (root / "store.json").exists() else None
-        plan = make_plan(matrix, store, machine, seeds_per_job)
+        plan = _plan(matrix, store, machine, seeds_per_job, extend)
         show_plan(plan, root)
         if as_json:
             print_json(to_json(plan, root))
         return
     store = Store.open(root, create=True)
-    plan = make_plan(matrix, store, machine, seeds_per_job)
+    plan = _plan(matrix, store, machine, seeds_per_job, extend)
     show_plan(plan, root)
     options = as_words(
         tasks=task, algorithms=algorithm, seeds=seeds, steps=steps, preset=preset, overrides=set_
     )
-    raise typer.Exit(_carry_out(plan, store, (suites, options), as_json))
+    raise typer.Exit(_carry_out(plan, store, (suites, options), as_json, keep_states))
 
 
-def _carry_out(plan: Plan, store: Store, asked: tuple[list[str], list[str]], as_json: bool) -> int:
+def _plan(
+    matrix: Matrix, store: Store | None, machine: Machine, seeds_per_job: int | None, extend: bool
+) -> Plan:
+    from marlbench.cli.plan import make_plan
+
+    if store is None or not extend:
+        return make_plan(matrix, store, machine, seeds_per_job)
+    from marlbench.store import extensions
+
+    extended = extensions.extend(store, matrix)
+    return make_plan(extended.matrix, store, machine, seeds_per_job, extended=extended)
+
+
+def _carry_out(
+    plan: Plan, store: Store, asked: tuple[list[str], list[str]], as_json: bool, keep_states: int
+) -> int:
     """Run what is missing and tell how it ended; returns the exit code.
 
     `asked` are the suites by name or path, and the options that select cells.
@@ -137,7 +170,7 @@ def _carry_out(plan: Plan, store: Store, asked: tuple[list[str], list[str]], as_
     report = Report()
     try:
         if plan.jobs:
-            report = run_jobs(plan, store, projector)
+            report = run_jobs(plan, store, projector, keep_states=keep_states)
         else:
             # What an earlier run could not send any more.
             projector.start()

@@ -25,6 +25,9 @@ def command(
     checkpoint_seconds: Annotated[
         float, typer.Option("--checkpoint-seconds", min=0, help="The least time between two checkpoints.")
     ] = 5.0,
+    keep_states: Annotated[
+        int, typer.Option("--keep-states", min=0, help="MiB of the largest final state that is kept.")
+    ] = 256,
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Record what the training costs in calibration loops.")
     ] = False,
@@ -38,7 +41,9 @@ def command(
     from marlbench.store.job_training import Settings
     from marlbench.store.process import leave
 
-    settings = Settings(device, threads, engine, checkpoint_seconds, make_meter if calibrate else None)
+    settings = Settings(
+        device, threads, engine, checkpoint_seconds, keep_states << 20, make_meter if calibrate else None
+    )
     leave(jobs.main(results, job, make_trainer, settings))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -105,8 +104,10 @@ def read(path: Path) -> dict[str, Any] | None:
 
 
 def clean(directory: Path) -> None:
-    """Remove what a job needs only while it is unfinished; progress.json, which says so, goes last."""
-    shutil.rmtree(directory / "replay", ignore_errors=True)
+    """Remove what a job needs only while it is unfinished; progress.json, which says so, goes last.
+
+    Its replay is what `marlbench.store.kept` decides on.
+    """
     for path in (directory / NAME, directory / "progress.json"):
         for file in (durable.temporary_name(path), path):
             # Room that is not given back now is given back by the next claim of these cells.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from marlbench.catalog.cell import Cell
+from marlbench.errors import StoreError
 from marlbench.store import durable
 from marlbench.store.attempts import now_ms
 from marlbench.store.states import CellState, State
@@ -45,11 +46,14 @@ def read_members(directory: Path) -> dict[str, int] | None:
 
 
 def divide(cells: Sequence[Cell], slots: int, seeds_per_job: int | None) -> list[list[Cell]]:
-    """Cells by group, and each group's seeds in parts that differ by at most one in their size."""
+    """Cells by group, and each group's seeds in parts that differ by at most one in their size.
+
+    Only for cells that go on from no other; those train together as their sources did.
+    """
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.group(), []).append(cell)
-    parts = []
+    parts: list[list[Cell]] = []
     for members in groups.values():
         members.sort(key=lambda cell: cell.seed)
         if seeds_per_job is None:
@@ -89,31 +93,73 @@ def assign(
                 members[job] = known
                 jobs.update((cell_id, job) for cell_id in own)
     done = {cell_id for cell_id, state in states.items() if state.state is State.DONE}
+    new = [cell for cell in cells if cell.id not in jobs and cell.id not in done]
+    parts = divide([cell for cell in new if cell.source is None], slots, seeds_per_job)
+    parts += continuations(root, [cell for cell in new if cell.source is not None])
     new_jobs = []
-    for part in divide([c for c in cells if c.id not in jobs and c.id not in done], slots, seeds_per_job):
+    for part in parts:
         new_jobs.append(part)
         jobs.update((cell.id, job_id(c.id for c in part)) for cell in part)
     for cell_id in done - jobs.keys():
         jobs[cell_id] = states[cell_id].job or ""
 
-    wanted = {cell.id: cell for cell in cells}
+    # A job cannot run without its other members, asked for now or not.
+    wanted = {cell.id: cell for part in new_jobs for cell in part} | {cell.id: cell for cell in cells}
     for cell in cells:
         if cell.id not in done:
             for other, seed in members.get(jobs[cell.id], {}).items():
-                # The job cannot run without its other members, asked for now or not.
                 path = root / "cells" / other / "cell.json"
                 if other not in wanted and not _read_cell(path):
-                    wanted[other] = replace(cell, seed=seed)
+                    wanted[other] = _with_seed(root, cell, seed)
                     found[other], jobs[other] = {}, jobs[cell.id]
     documents = []
     for cell_id, cell in wanted.items():
-        document = _cell_document(cell, jobs[cell_id], found[cell_id].get("created_ms", now_ms()))
-        if found[cell_id] != document:
+        there = found.get(cell_id, {})
+        document = _cell_document(cell, jobs[cell_id], there.get("created_ms", now_ms()))
+        if there != document:
             documents.append((root / "cells" / cell_id / "cell.json", document))
     _write_all(root / "cells", documents)
     folder = root / "jobs"
     _write_all(folder, [(folder / jobs[part[0].id] / "job.json", _job_document(part)) for part in new_jobs])
     return list(dict.fromkeys(jobs[cell.id] for cell in cells if cell.id not in done))
+
+
+def continuations(root: Path, cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Cells that go on from others, with all those that train along: the members of each job of sources.
+
+    Raises:
+        StoreError: a source is in no job, because somebody removed it.
+    """
+    parts: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        job, members = _job_of_source(root, cell)
+        # Continuations of one job to different lengths are different jobs.
+        parts.setdefault(
+            (job, cell.group()),
+            [replace(cell, seed=seed, source=source) for source, seed in members.items()],
+        )
+    return list(parts.values())
+
+
+def _job_of_source(root: Path, cell: Cell) -> tuple[str, dict[str, int]]:
+    job = str(_read_cell(root / "cells" / str(cell.source) / "cell.json").get("job"))
+    members = read_members(root / "jobs" / job)
+    if members is None or cell.source not in members:
+        raise StoreError(
+            f"cell {cell.id[:12]} goes on from {str(cell.source)[:12]}, whose job is not in the store any more.",
+            "Run without --extend trains it from the start.",
+        )
+    return job, members
+
+
+def _with_seed(root: Path, cell: Cell, seed: int) -> Cell:
+    """The cell that trains along with this one and has another seed."""
+    if cell.source is None:
+        return replace(cell, seed=seed)
+    _, members = _job_of_source(root, cell)
+    return replace(
+        cell, seed=seed, source=next(source for source, of_source in members.items() if of_source == seed)
+    )
 
 
 def _read_cell(path: Path) -> dict[str, Any]:

@@ -6,11 +6,11 @@ Order of what becomes durable, so that power may fail between any two steps:
 2. A checkpoint (`JobTraining.checkpoint`): every journal is fsynced, then checkpoint.pt, which holds their
    lengths and hashes, replaces the old one; only then may replay overwrite what the old one needed, and only
    then does progress.json call those lengths covered.
-3. A result (`JobTraining.finish`): the journal is fsynced, policy.pt written, then result.json, which proves
-   the journal; then the end of the attempt. A crash in between leaves a cell without a result, whose job goes
-   on from its last checkpoint and ends the same way.
-4. checkpoint.pt and replay/ go when every member is done. What a crash leaves of them, the next claim of these
-   cells removes.
+3. A result (`JobTraining.finish`): a last checkpoint, then for each member policy.pt and result.json, which
+   proves the journal; then the end of the attempt. A crash in between leaves a cell without a result, whose job
+   goes on from its last checkpoint and ends the same way.
+4. When every member is done, checkpoint.pt and replay/ are kept as the final state, or go (`kept.retire`). What a
+   crash leaves undone, the next claim of these cells does.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from marlbench.errors import MarlbenchError, StoreError
-from marlbench.store import attempts, checkpoint, claims, durable, locks, validity
+from marlbench.store import attempts, claims, durable, kept, locks, validity
 from marlbench.store.failures import LOCKED, OK, classify
 from marlbench.store.job_training import JobTraining, MakeTrainer, Settings
 from marlbench.store.process import Guard, redirect
@@ -89,7 +89,7 @@ def run(
     damages = {index: reason for index, entry in enumerate(entries) if (reason := _not_done(entry.directory))}
     attempts.reconcile(entry.directory for entry in entries)
     if not damages:
-        checkpoint.clean(directory)
+        kept.retire(directory, settings.keep_states)
         return OK
     live = [entries[index].directory for index in damages]
     number = attempts.next_number(entry.directory for entry in entries)
@@ -107,14 +107,14 @@ def run(
         for index, reason in damages.items():
             path = entries[index].directory / validity.NAME
             if path.exists():
-                kept = durable.set_aside(path)
-                tell(f"cell {members[index]} is damaged and runs again: {reason}; see {kept}")
+                aside = durable.set_aside(path)
+                tell(f"cell {members[index]} is damaged and runs again: {reason}; see {aside}")
         cells = [entry.cell for entry in entries]
         training = JobTraining(directory, cells, list(damages), number, make_trainer, settings, guard, tell)
         code = training.run()
         guard.last_words = None
         if code == OK:
-            checkpoint.clean(directory)
+            kept.retire(directory, settings.keep_states, finished=training.state_is_final)
         else:
             attempts.end(live, number, "interrupted", None, guard.reason)
             tell(f"{guard.reason}; the job goes on from its checkpoint when it is run again")

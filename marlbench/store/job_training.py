@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import time
 import traceback
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from marlbench.catalog.cell import Cell
-from marlbench.store import attempts, checkpoint, durable, execution, validity
+from marlbench.store import attempts, checkpoint, durable, execution, kept, validity
 from marlbench.store import journal as journals
 from marlbench.store.attempts import now_ms, one_line
 from marlbench.store.checkpoint import Corrupt
@@ -22,6 +21,7 @@ from marlbench.store.failures import OK, is_out_of_memory
 from marlbench.store.journal import Extent, Journal
 from marlbench.store.numbers import encode
 from marlbench.store.process import Guard
+from marlbench.store.sources import UNLOADABLE, Sources
 from marlbench.store.states import Damaged
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 
 PROGRESS_SECONDS = 1.0
 CHECKPOINT_SECONDS = 5.0
-
-# What a state that another version of the code wrote looks like when it is loaded. An error of the machine is
-# not among them: the checkpoint is not at fault then.
-_UNLOADABLE = (KeyError, ValueError, TypeError, IndexError, AttributeError, RuntimeError)
 
 
 class Trainer(Protocol):
@@ -52,6 +48,8 @@ class Trainer(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Any) -> None: ...
+
+    def extend(self, state: Any) -> None: ...
 
     def advance(self) -> Sequence[Any]: ...
 
@@ -92,6 +90,7 @@ class Settings:
         threads: of torch, within one operation.
         engine: which engine started the process, for the record.
         checkpoint_seconds: the least time between two checkpoints.
+        keep_states: bytes of the largest final state that is kept for longer trainings.
         make_meter: of what measures the cost of the training on this machine, where that is wanted.
     """
 
@@ -99,6 +98,7 @@ class Settings:
     threads: int = 1
     engine: str = "local"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    keep_states: int = kept.DEFAULT_LIMIT
     make_meter: Callable[[], Meter] | None = None
 
 
@@ -138,6 +138,8 @@ class JobTraining:
         self.journals: dict[int, Journal] = {}
         self.covered: dict[str, int] = {}
         self.last: dict[str, Any] | None = None
+        self.state_is_final = False
+        self._extended = False
         self._make_trainer = make_trainer
         self._spacing = checkpoint.Spacing(settings.checkpoint_seconds)
         self._seconds_before = 0.0
@@ -153,6 +155,9 @@ class JobTraining:
         self._began = time.monotonic()
         self._marks = dict.fromkeys([None, *self.live], (self._began, trainer.steps))
         self._write_progress(trainer)
+        if self._extended:
+            # From here on the states of the sources are needed no more.
+            self.checkpoint(trainer)
         told = self._began
         moved = False
         if self.meter is not None:
@@ -172,6 +177,8 @@ class JobTraining:
             moved = True
             if self.meter is not None:
                 self.meter.tick()
+        if not self.state_is_final and self.settings.keep_states > 0:
+            self.checkpoint(trainer)
         if self.meter is not None:
             self.meter.close()
         self.finish(trainer)
@@ -196,6 +203,7 @@ class JobTraining:
             "seconds": self._seconds(),
             "cpu_seconds": self._cpu_seconds(),
             "last": self.last,
+            "finished": trainer.finished,
             "meter": None if self.meter is None else self.meter.state_dict(),
             "trainer": trainer.state_dict(),
         }
@@ -205,6 +213,7 @@ class JobTraining:
                 durable.sync_directory(replay)
         checkpoint.save(self.directory / checkpoint.NAME, document)
         trainer.checkpoint_done()
+        self.state_is_final = trainer.finished
         self.covered = {cell_id: extent.bytes for cell_id, extent in extents.items()}
         self._write_progress(trainer)
         self._spacing.done(time.monotonic() - began)
@@ -221,6 +230,7 @@ class JobTraining:
         for member in self.live:
             cell, folder = self.cells[member], self._cell_directory(member)
             outcome = trainer.outcome(member)
+            source = outcome.get("source", {"steps": 0})
             records = attempts.read(folder)
             conditions = {
                 "started_ms": min((record["started_ms"] for record in records), default=now_ms()),
@@ -233,7 +243,7 @@ class JobTraining:
                 "threads": self.settings.threads,
                 "versions": versions,
                 "git_sha": execution.git_sha(),
-                "steps_per_second": outcome["steps"] / max(seconds, 1e-9),
+                "steps_per_second": (outcome["steps"] - source["steps"]) / max(seconds, 1e-9),
                 "cpu_seconds": cpu_seconds,
                 "peak_memory_bytes": execution.peak_memory_bytes(),
                 "job": self.directory.name,
@@ -272,7 +282,7 @@ class JobTraining:
         self.trainer = trainer = self._make_trainer(self.cells, self.directory, self.device)
         try:
             trainer.load_state_dict(saved["trainer"])
-        except _UNLOADABLE as error:
+        except UNLOADABLE as error:
             if is_out_of_memory(error) or "CUDA error" in str(error):
                 raise
             traceback.print_exc()
@@ -283,6 +293,7 @@ class JobTraining:
         self.covered = {self.cells[member].id: extent.bytes for member, extent in extents.items()}
         self.last = saved["last"]
         self._seconds_before, self._cpu_before = saved["seconds"], saved["cpu_seconds"]
+        self.state_is_final = bool(saved.get("finished"))
         if self.meter is not None and saved.get("meter") is not None:
             self.meter.load_state_dict(saved["meter"])
         else:
@@ -308,22 +319,35 @@ class JobTraining:
         return extents
 
     def _start_again(self, reason: str) -> Trainer:
-        kept = durable.set_aside(self.directory / checkpoint.NAME)
+        where = "zero" if self.cells[0].source is None else "the end of its source"
+        aside = durable.set_aside(self.directory / checkpoint.NAME)
         self.tell(f"the checkpoint of job {self.directory.name} cannot be used: {one_line(reason)}")
-        self.tell(f"it is kept as {kept}; the job starts from zero")
+        self.tell(f"it is kept as {aside}; the job starts from {where}")
         if self.trainer is not None:
             self.trainer.close()
         return self._start()
 
     def _start(self) -> Trainer:
-        """From zero. Journals of earlier attempts are kept under attempts/."""
-        shutil.rmtree(self.directory / "replay", ignore_errors=True)
+        """From the beginning, which is the end of another job where the cells go on from those of one.
+
+        Journals of earlier attempts are kept under attempts/.
+        """
+        kept.forget(self.directory)
+        sources = Sources.of(self.cells, self.directory)
+        if sources is not None:
+            kept.copy_replay(sources.directory, self.directory)
         self.trainer = self._make_trainer(self.cells, self.directory, self.device)
+        if sources is not None:
+            sources.hand_over(self.trainer, self.directory)
+            self._extended = True
         for member in self.live:
             path = self._cell_directory(member) / journals.NAME
             if path.exists():
                 durable.move(path, path.with_name("attempts") / f"{self.attempt}.journal.jsonl")
-            self.journals[member] = Journal.begin(path, self.cells[member].id, self.attempt, now_ms())
+            journal = Journal.begin(path, self.cells[member].id, self.attempt, now_ms())
+            self.journals[member] = journal
+            for record in sources.records(member) if sources is not None else ():
+                journal.append(**record | {"attempt": self.attempt})
         return self.trainer
 
     def _resume_journal(self, member: int, extent: Extent) -> None:

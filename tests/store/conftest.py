@@ -95,7 +95,7 @@ def check_tidy(root: Path, cells: list[Cell]) -> None:
         assert not job.pending
         assert not job.running
         left = {path.name for path in job.directory.iterdir()}
-        assert left == {"job.json", "lock", "log.txt"}
+        assert left == {"job.json", "lock", "log.txt", "state.json", "state.pt", "replay"}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import torch
 from fake_cells import EVALUATIONS
 
 from marlbench.catalog.cell import Cell
+from marlbench.catalog.spacing import spaced
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class FakeTrainer:
         self.path = directory / "replay" / "steps.bin"
         self.path.parent.mkdir(exist_ok=True)
         self.closed = False
+        self.source: dict[str, int] | None = None
 
     @property
     def finished(self) -> bool:
@@ -89,7 +91,7 @@ class FakeTrainer:
                 continue
             loss = float("nan") if self.steps == 1 else float(self.walk[member, 0])
             records.append(Record(member, "train", self.steps, {"loss": loss}))
-            if self.steps * EVALUATIONS % self.total_steps == 0:
+            if self.steps in spaced(self.total_steps, 1, EVALUATIONS):
                 values = {"return_mean": float(self.walk[member].sum()), "ratio": float("inf")}
                 self.evaluations[member].append({"step": self.steps, "values": values})
                 records.append(
@@ -132,6 +134,7 @@ class FakeTrainer:
             "generators": [generator.get_state() for generator in self.generators],
             "evaluations": self.evaluations,
             "diverged": self.diverged,
+            "source": self.source,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -141,6 +144,11 @@ class FakeTrainer:
             generator.set_state(saved)
         self.evaluations = state["evaluations"]
         self.diverged = state["diverged"]
+        self.source = state["source"]
+
+    def extend(self, state: Mapping[str, Any]) -> None:
+        self.load_state_dict(state)
+        self.source = {"steps": self.steps, "evaluations": len(self.evaluations[0])}
 
     def checkpoint_done(self) -> None:
         self.unsaved = 0
@@ -155,6 +163,7 @@ class FakeTrainer:
             "absolute": {},
             "parameters_sha256": hashlib.sha256(self.walk[member].numpy().tobytes()).hexdigest(),
             "resume": "exact",
+            **({"source": {"cell": self.cells[member].source, **self.source}} if self.source else {}),
         }
 
     def policy(self, member: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from marlbench.catalog.cell import Cell
 from marlbench.store import execution, process
 from marlbench.store import job as jobs
 from marlbench.store.job_training import Settings
+from marlbench.store.kept import DEFAULT_LIMIT
 from marlbench.store.store import Store
 
 
@@ -31,6 +32,7 @@ def work(order: dict[str, Any]) -> int:
     """Claim the cells and run their jobs, as one process; or run one job of an existing store.
 
     Orders: `job`, only this job; `power`, `stop_at`, `remains`, see power.py; `operations`, a file for their number;
+    `keep_states`, bytes;
     `kill_after`, seconds; `at_step` send itself `signal`, or else close the scheduler's end of the lifeline; `user`,
     become this one first; `meter`, measure what the training costs; `file_limit`, bytes of the largest file that can be written.
     """
@@ -53,6 +55,7 @@ def work(order: dict[str, Any]) -> int:
     settings = Settings(
         make_meter=FakeMeter if order.get("meter") else None,
         checkpoint_seconds=order.get("checkpoint_seconds", 1e9),
+        keep_states=order.get("keep_states", DEFAULT_LIMIT),
     )
     if "job" in order:
         return jobs.main(root, order["job"], FakeTrainer, settings)
