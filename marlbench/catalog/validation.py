@@ -67,6 +67,10 @@ def _build_task(groups: list[CellGroup]) -> None:
         environment = plugged(plugged.Parameters(**cell.parameters), 1, device)
     try:
         specification = environment.specification
+        if specification.continuing and cell.protocol["kind"] == "episodic":
+            problem = "the episodes of this environment never end, and the protocol evaluates episodes."
+            hint = "Give the task `protocol: {kind: continuing, length: ...}` or `{kind: online, window: ...}`."
+            raise document.error((*place, "environment"), problem, hint)
         metric = cell.score["metric"]
         known = (*COMMON_METRICS, *specification.metrics)
         if cell.protocol["kind"] == "episodic" and metric not in known:

@@ -57,6 +57,7 @@ class EnvironmentSpecification:
         action: one action space for all agents (padded: unavailable actions are masked).
         metrics: names of the task's own measures, one value per ended episode.
         episode_limit: steps after which an episode is over at the latest; None where there is none.
+        continuing: True where no episode ever ends: evaluated over windows, and `metrics` are shown at every step.
         masks_actions: False promises that every action is always available.
         skips_steps: False promises that every agent acts at every step and never changes its occupant.
         image: (channels, height, width) where the first channels * height * width features of every agent's
@@ -70,6 +71,7 @@ class EnvironmentSpecification:
     action: Discrete | Continuous
     metrics: tuple[str, ...] = ()
     episode_limit: int | None = None
+    continuing: bool = False
     masks_actions: bool = False
     skips_steps: bool = False
     image: tuple[int, int, int] | None = None
@@ -96,7 +98,8 @@ class Step:
             bootstrapped.
         ended: bool [row]; the row's episode is over for all agents and the row was reset.
         any_ended: whether any row ended, known on the host without waiting for the device.
-        metrics: name -> float [row], valid where `ended`.
+        metrics: name -> float [row], of the episode and valid where `ended`; in a task without an end, of the step
+            just taken.
     """
 
     observation: Tensor
@@ -123,6 +126,8 @@ class BatchedEnvironment(ABC):
         resume: `exact` when `state_dict` restores the rows bit for bit; `episode` when a restored row starts
             a fresh episode instead. An instance may differ from its class: it is the instance that counts.
         deterministic: whether the same keys and actions give the same episode.
+        independent_rows: whether a row plays the same alone and among others; where it does not, the number of
+            rows belongs to what `deterministic` promises.
         Parameters: the task's parameters as a model with defaults.
         argument: the field of `Parameters` that takes the text after the colon in a suite's
             `environment: name:text`; None where there is no such text.
@@ -134,6 +139,7 @@ class BatchedEnvironment(ABC):
     backend: ClassVar[str] = "builtin"
     resume: Literal["exact", "episode"] = "exact"
     deterministic: ClassVar[bool] = True
+    independent_rows: ClassVar[bool] = True
     argument: ClassVar[str | None] = None
     maximum_rows: ClassVar[int | None] = None
     draws_final: ClassVar[bool] = False
@@ -167,7 +173,7 @@ class BatchedEnvironment(ABC):
 
         Args:
             keys: int64 [row]. Everything random in a row is drawn from its key and the number of its episode,
-                so a row behaves the same alone and among others, on any device.
+                so a row behaves the same alone and among others, on any device (but see `independent_rows`).
         """
 
     @abstractmethod

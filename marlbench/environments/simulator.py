@@ -85,6 +85,10 @@ class TensorSimulator(BatchedEnvironment):
         """The task's measures over the episode so far, name -> float [row]; called where an episode ends."""
         return {}
 
+    def measure_step(self) -> dict[str, Tensor]:
+        """For tasks without an end: measures of the step just taken, name -> float [row]."""
+        return {}
+
     def reset(self, keys: Tensor) -> Step:
         self._keys = keys.to(self.device).clone()
         self._episode.zero_()
@@ -136,6 +140,7 @@ class TensorSimulator(BatchedEnvironment):
             final_observation=observation,
             final_state=state,
             final_available_actions=available,
+            metrics=self.measure_step(),
         )
 
     def _end(self, reward: Tensor, terminated: Tensor, truncated: Tensor, every_row: bool) -> Step:

@@ -22,6 +22,7 @@ from marlbench.catalog.spacing import spaced, total_steps
 from marlbench.catalog.types import Protocol
 from marlbench.environments.contract import BatchedEnvironment
 from marlbench.environments.keys import row_keys
+from marlbench.errors import ConfigurationError
 from marlbench.plugins import load
 from marlbench.training.episodes import EpisodeSums, Window
 from marlbench.training.evaluation import Evaluator, cut_memory
@@ -85,6 +86,11 @@ class Trainer:
 
         self.environment = build(self.members * self.rows)
         specification = self.environment.specification
+        if specification.continuing and self.protocol.kind == "episodic":
+            raise ConfigurationError(
+                f"the episodes of {first.environment} never end, and the protocol evaluates episodes.",
+                hint="Give the task a protocol of `kind: continuing` with a length, or `online` with a window.",
+            )
         agents = len(specification.agents)
         schedule = first.schedule_steps or first.steps
         setting = Setting(specification, self.seeds, self.rows, schedule, device, directory)
@@ -204,6 +210,9 @@ class Trainer:
             for window in self._windows()[1:]:
                 window.add("reward_mean", reward.mean((1, 2)), 1.0)
                 window.add("reward_sum", reward.sum(2).mean(1), 1.0)
+                if self.environment.specification.continuing:
+                    for name, value in step.metrics.items():
+                        window.add(name, value.to(torch.float64).view(self.members, -1).mean(1), 1.0)
 
     def _windows(self) -> list[Window]:
         if not self.online:
