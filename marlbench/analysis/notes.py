@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from marlbench.analysis.comparison import Row
+    from marlbench.analysis.published import PublishedRow
     from marlbench.analysis.runs import Run
     from marlbench.catalog.matrix import CellGroup
     from marlbench.store.store import Store
@@ -80,6 +81,42 @@ def left_out(rows: Sequence[Row]) -> list[str]:
         else:
             told.append(f"no aggregate{where}, for no task has a run of every algorithm: {told_reasons}")
     return told
+
+
+def too_few(rows: Sequence[Row]) -> list[str]:
+    """Tasks whose runs are too few for any test to be significant, whatever their scores."""
+    from marlbench.analysis.comparison import by_backend
+    from marlbench.analysis.significance import LEVEL, least_p
+
+    found: dict[str, list[str]] = {}
+    for here in by_backend(rows).values():
+        for task in dict.fromkeys(row.cell.task for row in here):
+            counts = sorted(row.n for row in here if row.cell.task == task and row.n)
+            if len(counts) < 2:
+                continue
+            pairs = len(counts) * (len(counts) - 1) // 2
+            most, second = counts[-1], counts[-2]
+            if second < 2:
+                found.setdefault("a single run has no spread to test with", []).append(task)
+            elif pairs * least_p(most, second) > LEVEL:
+                times = f" times {pairs} pairs" if pairs > 1 else ""
+                least = f"of {most} and {second} runs no p-value is below {least_p(most, second):.2g}{times}"
+                found.setdefault(least, []).append(task)
+    return [
+        f"too few runs to tell any two apart on {_limited(list(dict.fromkeys(tasks)))}: {why}"
+        for why, tasks in found.items()
+    ]
+
+
+def beside(published: Sequence[PublishedRow]) -> list[str]:
+    """Where published numbers come from, and what differs from our protocol; one sentence for each table."""
+    told = {}
+    for row in published:
+        told[row.source] = (
+            f"published [{row.label}], shown and not pooled: {row.source}. {row.protocol}"
+            + "".join(f"; {difference}" for difference in row.differences)
+        )
+    return list(told.values())
 
 
 def mixed(runs: Iterable[Run]) -> list[str]:

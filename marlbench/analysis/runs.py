@@ -35,6 +35,9 @@ class Cost:
     peak_memory_bytes: float | None = None
 
 
+UNKNOWN = Cost()
+
+
 @dataclass(frozen=True)
 class Run:
     """A cell that is done.
@@ -50,7 +53,7 @@ class Run:
     diverged: bool
     circumstances: Mapping[str, str]
     versions: Mapping[str, str]
-    cost: Cost = Cost()
+    cost: Cost = UNKNOWN
 
 
 def read_runs(store: Store, cells: Iterable[Cell]) -> tuple[dict[str, Run], dict[str, CellState]]:

@@ -116,6 +116,11 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
+def least_p(n: int, m: int) -> float:
+    """The least two-sided p-value that n runs of X and m of Y on one task can have, whatever their scores."""
+    return min(1.0, (2 if n == m else 1) / comb(n + m, n))
+
+
 def not_told_apart(best: str, tests: Iterable[Test], level: float = LEVEL) -> set[str]:
     """Those whose difference to `best` is not significant, or could not be tested."""
     return {

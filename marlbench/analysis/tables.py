@@ -1,42 +1,27 @@
-"""Comparisons as tables for people: side by side where the width allows it, one below the other where not."""
+"""Comparisons as tables on a terminal: side by side where the width allows it, one below the other where not."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from marlbench.analysis.comparison import Aggregate, Comparison, Row
+from marlbench.analysis.comparison import Comparison
+from marlbench.analysis.layout import (
+    NOTHING,
+    Block,
+    Entry,
+    blocks,
+    heading,
+    legend,
+    protocol_line,
+    unit_of_hours,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
-    from marlbench.analysis.statistics import Estimate
-
-BEST = "*"
-NOTHING = "-"
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """What one algorithm has to say in one block, as text; `best` marks the block's best."""
-
-    label: str
-    value: str
-    interval: str
-    score: str
-    runs: str
-    best: bool
-
-
-@dataclass(frozen=True)
-class _Block:
-    """A task, or the aggregate over tasks."""
-
-    name: str
-    about: str
-    entries: tuple[_Entry, ...]
+__all__ = ["heading", "legend", "render"]
 
 
 def render(comparisons: Iterable[Comparison], console: Console) -> None:
@@ -47,210 +32,121 @@ def render(comparisons: Iterable[Comparison], console: Console) -> None:
         if index:
             console.print()
         console.print(Text(heading(comparison), style="bold"))
-        if not comparison.done:
+        if not comparison.done and not any(row.n for row in comparison.rows):
             continue
-        blocks = _blocks(comparison)
-        table = _side_by_side(blocks)
+        found = blocks(comparison)
+        hours = unit_of_hours(row.cost for row in comparison.rows)
+        table = _side_by_side(found, hours)
         unlimited = console.options.update(max_width=10_000)
         if table is None or console.measure(table, options=unlimited).maximum > console.width:
-            table = _one_below_the_other(blocks)
+            table = _one_below_the_other(found, hours, console.width)
         console.print(table, crop=False)
+        console.print(Text(protocol_line(comparison), style="dim"))
         console.print(Text(legend(comparison), style="dim"))
         for note in comparison.notes:
             console.print(Text(f"note: {note}"))
 
 
-def heading(comparison: Comparison) -> str:
-    """One line: suite, preset and its label, how many cells are done."""
-    preset = "" if comparison.preset == "full" else f", preset {comparison.preset}"
-    label = f" ({comparison.label})" if comparison.label else ""
-    rest = ", ".join(f"{count} {state}" for state, count in comparison.unfinished.items())
-    rest = f" ({rest})" if rest else ""
-    return f"{comparison.suite}{preset}{label}: {comparison.done} of {comparison.expected} cells done{rest}"
+def _about(block: Block) -> str:
+    return f"{block.metric} {block.arrow}, {block.backend}"
 
 
-def legend(comparison: Comparison) -> str:
-    """One line: what the numbers of the table are."""
-    several = len({row.cell.label for row in comparison.rows}) > 1
-    best = f" {BEST} is the best." if several else ""
-    return (
-        "Interquartile mean over seeds and its 95 % stratified bootstrap interval, "
-        f"of {_evaluation(comparison.protocol)}. Scores are 0 and 1 at the task's bounds. "
-        f"n/N: runs counted of runs planned.{best}"
-    )
+def _name(block: Block) -> str:
+    return block.name if block.revision in ("", "1") else f"{block.name} r{block.revision}"
 
 
-def _evaluation(protocol: Mapping[str, object]) -> str:
-    policy = protocol.get("policy", "actions as the task says")
-    if protocol.get("kind") == "online":
-        window = protocol.get("window")
-        return f"the last {window:,} steps of training" if isinstance(window, int) else "the end of training"
-    episodes = protocol.get("absolute_episodes")
-    about = ["best policy", policy, *([f"{episodes} fresh episodes"] if episodes else [])]
-    return f"the absolute evaluation ({', '.join(map(str, about))})"
+def _label(entry: Entry) -> str:
+    return entry.label if entry.revision in ("", "1") else f"{entry.label} r{entry.revision}"
 
 
-def _blocks(comparison: Comparison) -> list[_Block]:
-    by_task: dict[tuple[str, str], list[Row]] = {}
-    for row in comparison.rows:
-        by_task.setdefault((row.cell.task, row.cell.backend), []).append(row)
-    blocks = [_task_block(rows) for rows in by_task.values()]
-    by_backend: dict[str, list[Aggregate]] = {}
-    for one in comparison.aggregate:
-        by_backend.setdefault(one.backend, []).append(one)
-    for backend, found in by_backend.items():
-        tasks = {row.cell.task for row in comparison.rows if row.cell.backend == backend}
-        # Over a single task the aggregate says nothing that the task's own scores do not.
-        if found[0].tasks and len(tasks) > 1:
-            blocks.append(_aggregate_block(found, len(tasks)))
-    return blocks
-
-
-def _task_block(rows: Sequence[Row]) -> _Block:
-    cell = rows[0].cell
-    digits = _digits([row.raw for row in rows])
-    best = _best([row.score for row in rows])
-    revision = f" r{cell.task_revision}" if cell.task_revision != 1 else ""
-    direction = ", lower is better" if rows[0].cell.score["low"] > rows[0].cell.score["high"] else ""
-    return _Block(
-        f"{cell.task}{revision}",
-        f"{cell.score['metric']}{direction}, {cell.backend}",
-        tuple(
-            _Entry(
-                _label(row),
-                _number(row.raw, digits),
-                _interval(row.raw, digits),
-                _number(row.score, 3),
-                f"{row.n}/{row.expected}",
-                index in best,
-            )
-            for index, row in enumerate(rows)
-        ),
-    )
-
-
-def _aggregate_block(found: Sequence[Aggregate], tasks: int) -> _Block:
-    best = _best([one.score for one in found])
-    counted = len(found[0].tasks)
-    return _Block(
-        f"all {tasks} tasks" if counted == tasks else f"{counted} of {tasks} tasks",
-        f"score, {found[0].backend}",
-        tuple(
-            _Entry(
-                one.algorithm,
-                _number(one.score, 3),
-                _interval(one.score, 3),
-                "",
-                f"{one.n}/{one.expected}",
-                index in best,
-            )
-            for index, one in enumerate(found)
-        ),
-    )
-
-
-def _label(row: Row) -> str:
-    revision = row.cell.algorithm_revision
-    return row.cell.label if revision == 1 else f"{row.cell.label} r{revision}"
-
-
-def _best(scores: Sequence[Estimate | None]) -> set[int]:
-    """The places of the highest score; none where there is nothing to compare."""
-    found = {index: score.point for index, score in enumerate(scores) if score is not None}
-    if len(found) < 2:
-        return set()
-    highest = max(found.values())
-    return {index for index, point in found.items() if point == highest}
-
-
-def _digits(estimates: Sequence[Estimate | None]) -> int:
-    """Decimals that leave about four significant digits of the largest number."""
-    numbers = [
-        abs(number)
-        for found in estimates
-        if found is not None
-        for number in (found.point, found.low, found.high)
-        if number
-    ]
-    return min(max(3 - math.floor(math.log10(max(numbers))), 0), 6) if numbers else 3
-
-
-def _number(found: Estimate | None, digits: int) -> str:
-    return NOTHING if found is None else _format(found.point, digits)
-
-
-def _interval(found: Estimate | None, digits: int) -> str:
-    if found is None or found.low is None or found.high is None:
-        return NOTHING
-    return f"[{_format(found.low, digits)}, {_format(found.high, digits)}]"
-
-
-def _format(number: float, digits: int) -> str:
-    if abs(number) >= 1e9:
-        return f"{number:.3e}"
-    text = f"{number:.{digits}f}"
-    # A negative number that rounds to nothing would read -0.00.
-    return text.removeprefix("-") if float(text) == 0 else text
-
-
-def _side_by_side(blocks: Sequence[_Block]) -> RenderableType | None:
-    """Tasks as rows, algorithms as columns; None for a single algorithm."""
+def _side_by_side(found: Sequence[Block], hours: str) -> RenderableType | None:
+    """Tasks as rows, algorithms as columns, published numbers as the last; None for a single algorithm."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    labels = list(dict.fromkeys(entry.label for block in blocks for entry in block.entries))
+    own = [[entry for entry in block.entries if not entry.published] for block in found]
+    published = [[entry for entry in block.entries if entry.published] for block in found]
+    labels = list(dict.fromkeys(_label(entry) for entries in own for entry in entries))
     if len(labels) < 2:
         return None
     table = Table(box=box.SIMPLE_HEAD, show_lines=True, pad_edge=False)
-    table.add_column("task", no_wrap=True)
+    table.add_column(Text("task\n").append(f"steps/s, {hours}, memory", style="dim"), no_wrap=True)
     for label in labels:
-        table.add_column(label, justify="right", no_wrap=True)
-    for block in blocks:
-        entries = {entry.label: entry for entry in block.entries}
+        table.add_column(Text(label), justify="right", no_wrap=True)
+    if any(published):
+        table.add_column("published", no_wrap=True)
+    for block, entries, beside in zip(found, own, published, strict=True):
+        by_label = {_label(entry): entry for entry in entries}
         cells = []
         for label in labels:
-            entry = entries.get(label)
+            entry = by_label.get(label)
             if entry is None:
                 cells.append(Text(NOTHING, style="dim"))
                 continue
-            mark = BEST if entry.best else " "
-            value = Text(f"{entry.value}{mark}", style="bold" if entry.best else "")
-            cells.append(value.append(f"\n{entry.interval} {entry.runs} ", style="not bold"))
-        table.add_row(Text(f"{block.name}\n").append(block.about, style="dim"), *cells)
+            value = Text(f"{entry.value}{entry.mark or ' '}", style="bold" if entry.best else "")
+            value.append(f"\n{entry.interval} {entry.runs} ", style="not bold")
+            cells.append(value.append(f"\n{_cost(entry)} ", style="not bold dim"))
+        if any(published):
+            cells.append(Text("\n".join(f"{entry.value}  {entry.label}" for entry in beside)))
+        table.add_row(Text(f"{_name(block)}\n").append(_about(block), style="dim"), *cells)
     return table
 
 
-def _one_below_the_other(blocks: Sequence[_Block]) -> RenderableType:
-    """A heading for each task, and below it a line for each algorithm."""
-    from rich.text import Text
+def _cost(entry: Entry) -> str:
+    return ", ".join((entry.speed, entry.hours, entry.memory))
 
-    titles = ("", "IQM ", "95 % interval", "score", "n/N")
+
+def _one_below_the_other(found: Sequence[Block], hours: str, width: int) -> Text:
+    """A heading for each task, and below it a line for each algorithm."""
+    statistics = list(dict.fromkeys(block.statistic for block in found))
+    titles = ("", f"{statistics[0] if len(statistics) == 1 else 'value'} ", "95 % interval", "score", "n/N")
+    costs = ("steps/s", hours, "memory")
     lines = [
         (
-            f"  {entry.label}",
-            f"{entry.value}{BEST if entry.best else ' '}",
+            f"  {_label(entry)}",
+            f"{entry.value}{entry.mark or ' '}",
             entry.interval,
             entry.score,
             entry.runs,
+            entry.speed,
+            entry.hours,
+            entry.memory,
         )
-        for block in blocks
+        for block in found
         for entry in block.entries
     ]
-    widths = [max(len(line[column]) for line in (titles, *lines)) for column in range(len(titles))]
+    widths = [max(len(line[column]) for line in ((*titles, *costs), *lines)) for column in range(8)]
+    if sum(widths) + 2 * 7 > width:
+        # What a run costs moves to a table of its own below: nothing is left out.
+        values = _part(found, titles, lines, widths, range(5))
+        return values.append(_part(found, ("", *costs), lines, widths, (0, 5, 6, 7)))
+    return _part(found, (*titles, *costs), lines, widths, range(8))
+
+
+def _part(
+    found: Sequence[Block],
+    titles: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    widths: Sequence[int],
+    columns: Sequence[int],
+) -> Text:
+    from rich.text import Text
 
     def line(words: Sequence[str], style: str = "") -> Text:
         padded = [
             words[0].ljust(widths[0]),
-            *(w.rjust(n) for w, n in zip(words[1:], widths[1:], strict=True)),
+            *(word.rjust(widths[column]) for word, column in zip(words[1:], columns[1:], strict=True)),
         ]
         return Text("  ".join(padded).rstrip() + "\n", style=style)
 
     text = Text("\n", no_wrap=True, overflow="ignore")
     text.append(line(titles, "dim"))
     rest = iter(lines)
-    for block in blocks:
-        text.append(f"{block.name}").append(f"  {block.about}\n", style="dim")
+    for block in found:
+        text.append(_name(block)).append(f"  {_about(block)}\n", style="dim")
         for entry in block.entries:
-            text.append(line(next(rest), "bold" if entry.best else ""))
+            words = next(rest)
+            style = "bold" if entry.best else "dim" if entry.published else ""
+            text.append(line([words[column] for column in columns], style))
     return text

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from marlbench.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,3 +37,20 @@ def print_json(document: dict[str, Any]) -> None:
     json.dump(document, sys.stdout, indent=2, allow_nan=False, ensure_ascii=False)
     sys.stdout.write("\n")
     sys.stdout.flush()
+
+
+def write_text(path: Path | None, text: str) -> None:
+    """Text as it is to a file, or to stdout where no file is named; says on stderr what was written.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    if path is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}.") from None
+    talk().print(f"Wrote {path}.", markup=False)

@@ -12,7 +12,8 @@ import pytest
 from marlbench.analysis.comparison import Comparison, Row, compare_matrix
 from marlbench.analysis.notes import other_revisions
 from marlbench.analysis.runs import run_of
-from marlbench.analysis.statistics import estimate, interquartile_mean
+from marlbench.analysis.significance import pairwise_tests
+from marlbench.analysis.statistics import AGGREGATES, estimate, interquartile_mean, mean, median, table
 from marlbench.catalog.matrix import CellGroup, Matrix, resolve
 from marlbench.store.store import Store
 
@@ -127,7 +128,11 @@ def test_aggregates_keep_backends_apart(store: Store, finish: Any) -> None:
     assert ours[0].score.point == pytest.approx(interquartile_mean(scores))
     assert ours[1].score is not None
     assert ours[1].score.point == pytest.approx(0.2)
-    assert comparison.notes == ()
+    (note,) = comparison.notes
+    assert (
+        note
+        == "too few runs to tell any two apart on walk, sail, read: of 3 and 3 runs no p-value is below 0.1"
+    )
 
 
 def test_unequal_counts_weigh_every_task_the_same(store: Store, finish: Any) -> None:
@@ -175,7 +180,7 @@ def test_mixed_circumstances_are_told(store: Store, finish: Any) -> None:
         git_sha="b" * 40,
         versions={"marlbench": "1", "torch": "2.6.0", "yaml": "6"},
     )
-    assert compare_matrix(store, matrix)[0].notes == (
+    assert compare_matrix(store, matrix)[0].notes[1:] == (
         "mixed device: cpu (3), cuda (a GPU) (3)",
         "mixed engine: local (3), slurm (3)",
         "mixed commit: aaaaaaaaaa-dirty (3), bbbbbbbbbb (3)",
@@ -240,3 +245,94 @@ def test_json_is_strict_and_complete(store: Store, finish: Any) -> None:
     assert (second["n"], second["iqm"], second["ci_low"], second["ci_high"]) == (0, None, None, None)
     assert [one["algorithm"] for one in document["aggregate"]] == ["first", "second", "third"]
     assert document["aggregate"][0]["iqm"] == pytest.approx(0.7)
+
+
+def test_every_aggregate_is_there_of_rows_and_over_tasks(store: Store, finish: Any) -> None:
+    matrix = resolve(["small"], tasks=["walk", "sail"], algorithms=["first"])
+    finish(group(matrix, "walk", "first").cells, [-1.0, -2.0, -9.0])
+    finish(group(matrix, "sail", "first").cells, [20.0, 30.0, 70.0])
+    comparison = compare_matrix(store, matrix)[0]
+    walk, sail = (row(comparison, task, "first") for task in ("walk", "sail"))
+    assert walk.raw_estimates["median"].point == -2.0
+    assert walk.raw_estimates["mean"].point == pytest.approx(-4.0)
+    assert sail.score_estimates["median"].point == pytest.approx(0.7)
+    assert sail.score_estimates["optimality_gap"].point == pytest.approx(0.4)
+    assert "optimality_gap" not in walk.raw_estimates
+    scores = table([walk.scores, sail.scores])
+    estimates = comparison.aggregate[0].estimates
+    assert set(estimates) == set(AGGREGATES)
+    assert estimates["median"].point == pytest.approx(median(scores))
+    assert estimates["mean"].point == pytest.approx(mean(scores))
+
+
+def test_an_algorithm_that_lacks_three_seeds(store: Store, finish: Any) -> None:
+    matrix = resolve(
+        ["small"], tasks=["walk", "sail"], algorithms=["first", "second"], seeds=tuple(range(10))
+    )
+    for task, label in (("walk", "first"), ("walk", "second"), ("sail", "first")):
+        finish(group(matrix, task, label).cells, [0.5 * seed - 8 for seed in range(10)])
+    finish(group(matrix, "sail", "second").cells[:7], [10.0 * seed for seed in range(7)])
+    comparison = compare_matrix(store, matrix)[0]
+    found = row(comparison, "sail", "second")
+    assert (found.n, found.expected) == (7, 10)
+    first, second = comparison.aggregate
+    assert (first.n, second.n, second.expected) == (20, 17, 20)
+    assert second.score is not None
+    walk = row(comparison, "walk", "second")
+    assert second.score.point == pytest.approx(interquartile_mean(table([walk.scores, found.scores])))
+    assert second.score.low is not None
+
+
+def test_marks_say_what_cannot_be_told_from_the_best(store: Store, finish: Any) -> None:
+    matrix = resolve(["small"], tasks=["walk"], seeds=tuple(range(10)))
+    values = [-0.1 * seed for seed in range(10)]
+    for label, offset in (("first", 0.0), ("second", -0.05), ("third", -8.0)):
+        finish(group(matrix, "walk", label).cells, [value + offset for value in values])
+    comparison = compare_matrix(store, matrix)[0]
+    marks = [row(comparison, "walk", label).marks["iqm"] for label in ("first", "second", "third")]
+    assert [(mark.best, mark.tied, mark.sign) for mark in marks] == [
+        (True, False, "*"),
+        (False, True, "~"),
+        (False, False, ""),
+    ]
+    assert marks[0].p is None
+    tests = pairwise_tests(
+        {
+            label: [[s] for s in row(comparison, "walk", label).scores]
+            for label in ("first", "second", "third")
+        }
+    )
+    assert [one.test for one in comparison.tests if one.task == "walk"] == list(tests)
+    assert marks[1].p == tests[0].adjusted
+    assert marks[2].p == tests[1].adjusted
+    assert [aggregate.marks["iqm"].sign for aggregate in comparison.aggregate] == ["*", "~", ""]
+
+
+def test_ties_are_all_the_best_and_a_single_seed_tells_nothing_apart(store: Store, finish: Any) -> None:
+    matrix = resolve(["small"], tasks=["walk"], seeds=(0,))
+    for label, value in (("first", -1.0), ("second", -1.0), ("third", -9.0)):
+        finish(group(matrix, "walk", label).cells, [value])
+    comparison = compare_matrix(store, matrix)[0]
+    marks = [row(comparison, "walk", label).marks["iqm"] for label in ("first", "second", "third")]
+    assert [mark.sign for mark in marks] == ["*", "*", "~"]
+    assert marks[2].p is None
+    told = "too few runs to tell any two apart on walk: a single run has no spread to test with"
+    assert told in comparison.notes
+
+
+def test_what_a_run_costs_is_in_every_row(store: Store, finish: Any) -> None:
+    matrix = resolve(["small"], tasks=["walk"], algorithms=["first"])
+    cells = group(matrix, "walk", "first").cells
+    conditions = {
+        "seconds": 100.0,
+        "steps_per_second": 50.0,
+        "peak_memory_bytes": 2**30,
+        "members": ["a", "b"],
+    }
+    finish(cells, [-1.0, -2.0, -6.0], cpu_seconds=7200.0, **conditions)
+    comparison = compare_matrix(store, matrix)[0]
+    cost = row(comparison, "walk", "first").cost
+    # The job trained two seeds: it made twice the steps, and each of them cost half of it.
+    assert (cost.steps_per_second, cost.cpu_hours, cost.gpu_hours) == (100.0, 1.0, None)
+    assert comparison.aggregate[0].cost == cost
+    assert comparison.to_json()["rows"][0]["cost"]["peak_memory_bytes"] == 2**30

@@ -25,12 +25,16 @@ VALUES = {
 }
 
 
+COST = ["1.50k", ".50", "2.0G"]
+
+
 @pytest.fixture
 def matrix(finish: Any) -> Matrix:
     found = resolve(["small"])
     for group in found.groups:
         values = VALUES.get((group.cell.task, group.cell.label), [])
-        finish(group.cells[: len(values)], values)
+        cost = {"steps_per_second": 1500.0, "cpu_seconds": 1800.0, "peak_memory_bytes": 2**31}
+        finish(group.cells[: len(values)], values, **cost)
     return found
 
 
@@ -67,39 +71,40 @@ def test_nothing_is_cut_off(store: Store, matrix: Matrix, width: int) -> None:
 def test_a_narrow_table_has_a_line_for_each_task_and_algorithm(store: Store, matrix: Matrix) -> None:
     lines = [words(line) for line in shown(store, matrix, 80)]
     assert words("small: 17 of 21 cells done (4 planned)") == lines[0]
-    start = lines.index(["walk", "return_mean,builtin"])
+    start = lines.index(["walk", "return_mean", "↑,builtin"])
     assert lines[start + 1 : start + 4] == [
-        ["first", "-3.08*", "[-6.00,-1.25]", "0.692", "3/3"],
-        ["second", "-5.83", "[-10.00,-1.50]", "0.417", "3/3"],
-        ["third", "-8.00", "[-9.00,-7.00]", "0.200", "3/3"],
+        ["first", "-3.08*", "[-6.00,-1.25]", "0.692", "3/3", *COST],
+        ["second", "-5.83~", "[-10.00,-1.50]", "0.417", "3/3", *COST],
+        ["third", "-8.00~", "[-9.00,-7.00]", "0.200", "3/3", *COST],
     ]
-    start = lines.index(["sail", "r2", "delay,lower", "is", "better,builtin"])
+    start = lines.index(["sail", "r2", "delay", "↓,builtin"])
     # Lower is better here, so the star is at the smaller number.
     assert lines[start + 2][:2] == ["second", "18.33*"]
     assert "*" not in "".join(lines[start + 1])
-    start = lines.index(["read", "words,library"])
-    assert lines[start + 1] == ["first", "7.50", "[5.00,10.00]", "0.150", "2/3"]
-    assert lines[start + 2] == ["second", "-", "-", "-", "0/3"]
+    start = lines.index(["read", "words", "↑,library"])
+    assert lines[start + 1] == ["first", "7.50", "[5.00,10.00]", "0.150", "2/3", *COST]
+    assert lines[start + 2] == ["second", "-", "-", "-", "0/3", "-", "-", "-"]
 
 
 def test_a_wide_table_has_a_column_for_each_algorithm(store: Store, matrix: Matrix) -> None:
     lines = [words(line) for line in shown(store, matrix, 200)]
-    assert ["task", "first", "second", "third"] in lines
-    start = lines.index(["walk", "-3.08*", "-5.83", "-8.00"])
+    assert words("steps/s, CPU-h, memory first second third") in lines
+    start = lines.index(["walk", "-3.08*", "-5.83~", "-8.00~"])
     assert lines[start + 1] == words(
-        "return_mean, builtin [-6.00, -1.25] 3/3 [-10.00, -1.50] 3/3 [-9.00, -7.00] 3/3"
+        "return_mean ↑, builtin [-6.00, -1.25] 3/3 [-10.00, -1.50] 3/3 [-9.00, -7.00] 3/3"
     )
-    assert ["sail", "r2", "30.00", "18.33*", "-"] in lines
+    assert lines[start + 2] == words(3 * "1.50k, .50, 2.0G ")
+    assert ["sail", "r2", "30.00~", "18.33*", "-"] in lines
 
 
 def test_the_aggregate_says_over_how_many_tasks(store: Store, matrix: Matrix) -> None:
     lines = [words(line) for line in shown(store, matrix, 80)]
-    start = lines.index(["1", "of", "2", "tasks", "score,builtin"])
+    start = lines.index(words("1 of 2 tasks IQM of scores ↑, builtin"))
     assert lines[start + 1][:2] == ["first", "0.692*"]
     text = " ".join(shown(store, matrix, 200))
     assert "note: left out of the aggregate (builtin), for every algorithm: sail (no run of third)" in text
     # One task is all that the other backend has: its aggregate would repeat it.
-    assert "score, library" not in text
+    assert "scores ↑, library" not in text
 
 
 def test_what_the_numbers_are_is_said(store: Store, matrix: Matrix) -> None:
@@ -143,5 +148,5 @@ def test_numbers_keep_the_digits_that_matter(
 ) -> None:
     matrix = resolve(["small"], tasks=["read"], algorithms=["first"])
     finish(matrix.cells, values)
-    (line,) = [line for line in shown(store, matrix, 80) if line.startswith("  first")]
+    line, *_ = [line for line in shown(store, matrix, 80) if line.startswith("  first")]
     assert line.split()[1] == wanted
