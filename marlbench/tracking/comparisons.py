@@ -41,7 +41,7 @@ class Shown:
     def url(self, base: str) -> str:
         """The URL of the page."""
         ids = f"experiments/{quote(self.experiment, safe='')}/runs/{quote(self.run, safe='')}"
-        return f"{base.rstrip('/')}/#/{ids}/artifacts/{PAGE}"
+        return f"{base.rstrip('/')}/#/{ids}/artifacts/{PAGE}?workflowType=machine_learning"
 
 
 def pending(root: Path, ledger: Ledger) -> dict[str, str]:

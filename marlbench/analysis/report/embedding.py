@@ -37,9 +37,9 @@ def inline_svg(figure: Figure, name: str, description: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
-    used = set(re.findall(r"#([\w-]+)", text))
-    text = re.sub(r' id="([\w-]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
-    text = re.sub(r'(url\(|href=")#([\w-]+)', rf"\1#{name}-\2", text)
+    used = set(re.findall(r"#([\w.-]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", text)
+    text = re.sub(r'(url\(|href=")#([\w.-]+)', rf"\1#{name}-\2", text)
     text = _GEOMETRY.sub(lambda found: _NUMBER.sub(_rounded, found[0]), text)
     text = text.replace(INK, "currentColor").replace("xlink:href", "href")
     text = re.sub(r"\s*\n\s*", "\n", text)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from math import comb
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from marlbench.analysis.significance import LEVEL, Test, not_told_apart
+from marlbench.analysis.significance import LEVEL
 
 if TYPE_CHECKING:
-    from marlbench.analysis.comparison import Comparison, Row
+    from marlbench.analysis.comparison import Aggregate, Comparison, Row
     from marlbench.analysis.statistics import Estimate
 
 _NAMED = 8
@@ -32,83 +31,51 @@ def compared(comparison: Comparison) -> str:
     return f"{what}, {each} {'seed' if each == '1' else 'seeds'} each. {told}"
 
 
-def leaders(rows: Sequence[Row], tests: Mapping[str, Sequence[Test]]) -> list[str]:
-    """Who is best on how many tasks, and on how many of them significantly better than everyone else.
-
-    Args:
-        tests: of each task, between its algorithms.
-    """
+def leaders(rows: Sequence[Row]) -> list[str]:
+    """Who is best on which tasks, and on which of them significantly better than everyone else."""
     best: dict[str, list[str]] = {}
     alone: dict[str, list[str]] = {}
-    contested = 0
     for task in dict.fromkeys(row.cell.task for row in rows):
-        scores = {
-            row.cell.label: row.score.point for row in rows if row.cell.task == task and row.score is not None
+        marks = {
+            row.cell.label: mark for row in rows if row.cell.task == task and (mark := row.marks.get("iqm"))
         }
-        if len(scores) < 2:
-            continue
-        contested += 1
-        highest = max(scores.values())
-        first = [label for label, score in scores.items() if score == highest]
+        first = [label for label, mark in marks.items() if mark.best]
         for label in first:
             best.setdefault(label, []).append(task)
-        if len(first) == 1 and not not_told_apart(first[0], tests.get(task, ())):
+        if len(first) == 1 and not any(mark.tied for mark in marks.values()):
             alone.setdefault(first[0], []).append(task)
-    if not contested:
+    if not best:
         return []
     order = sorted(best, key=lambda label: -len(best[label]))
-    told = [
-        f"Highest interquartile mean: {'; '.join(f'{label} on {_some(best[label])}' for label in order)}."
-    ]
+    where = "; ".join(f"{label} on {_some(best[label])}" for label in order)
+    tests = f"permutation tests of all pairs, {LEVEL:.0%} after Holm's correction"
     if alone:
         who = "; ".join(f"{label} on {_some(of)}" for label, of in alone.items())
-        told.append(
-            f"Significantly better than every other algorithm there (permutation tests, {LEVEL:.0%} after Holm's "
-            f"correction): {who}."
-        )
-    else:
-        told.append(
-            f"On no task is the best algorithm significantly better than all others (permutation tests, {LEVEL:.0%} "
-            "after Holm's correction)."
-        )
-    return told
+        return [
+            f"Highest interquartile mean: {where}.",
+            f"Significantly better there than every other algorithm ({tests}): {who}.",
+        ]
+    return [
+        f"Highest interquartile mean: {where}.",
+        f"On no task is the best algorithm significantly better than all others ({tests}).",
+    ]
 
 
-def over_tasks(scores: Mapping[str, Estimate], tests: Sequence[Test], where: str) -> str:
-    """The best algorithm over several tasks, and those that cannot be told from it."""
-    best = max(scores, key=lambda label: scores[label].point)
-    others = [label for label in scores if label != best]
-    near = [label for label in others if label in not_told_apart(best, tests)]
-    told = (
-        f"Over {where}, {best} has the highest interquartile mean of the scores: {_interval(scores[best])}."
-    )
+def over_tasks(found: Sequence[Aggregate], where: str) -> str:
+    """The best algorithm over several tasks, and those that cannot be told from it; "" for a single one."""
+    scores = {one.algorithm: one.score for one in found if one.score is not None}
+    marks = {one.algorithm: mark for one in found if (mark := one.marks.get("iqm"))}
+    best = [label for label, mark in marks.items() if mark.best]
+    if not best:
+        return ""
+    highest = _interval(scores[best[0]])
+    told = f"Over {where}, {_some(best)} has the highest interquartile mean of the scores: {highest}."
+    near = [f"{label} ({_interval(scores[label])})" for label, mark in marks.items() if mark.tied]
+    apart = [label for label, mark in marks.items() if not mark.tied and not mark.best]
     if not near:
         return f"{told} Its difference to every other algorithm is significant."
-    apart = [label for label in others if label not in near]
-    named = _some([f"{label} ({_interval(scores[label])})" for label in near])
-    rest = f", from {_some(apart)} it can" if apart else ""
-    return f"{told} It cannot be told from {named} with confidence{rest}."
-
-
-def power(rows: Iterable[Row]) -> str:
-    """A warning where so few runs cannot show any difference on a single task; "" otherwise."""
-    by_task: dict[str, list[int]] = {}
-    for row in rows:
-        if row.n:
-            by_task.setdefault(row.cell.task, []).append(row.n)
-    hopeless = [
-        task
-        for task, counts in by_task.items()
-        if len(counts) > 1 and _least_p(counts) * comb(len(counts), 2) > LEVEL
-    ]
-    if not hopeless:
-        return ""
-    fewest = min(min(by_task[task]) for task in hopeless)
-    where = "any single task" if len(hopeless) == len(by_task) else _some(hopeless)
-    return (
-        f"With {_count(fewest, 'run')} of an algorithm, no difference on {where} could have come out significant: "
-        "read the intervals, and add seeds before concluding."
-    )
+    rest = f"; from {_some(apart)} it can" if apart else ""
+    return f"{told} It cannot be told from {_some(near)} with confidence{rest}."
 
 
 def diverged(rows: Iterable[Row]) -> str:
@@ -121,12 +88,6 @@ def diverged(rows: Iterable[Row]) -> str:
         return ""
     told = ", ".join(f"{label} {count}" for label, count in counts.items())
     return f"Runs whose parameters became NaN, counted with the suite's score for them: {told}."
-
-
-def _least_p(counts: Sequence[int]) -> float:
-    """The smallest two-sided p-value that a permutation test of the two largest counts can give."""
-    first, second = sorted(counts)[-2:]
-    return (2 if first == second else 1) / comb(first + second, first)
 
 
 def _interval(found: Estimate) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from marlbench.analysis.curves import Curve, common_steps
 from marlbench.analysis.improvement import improvement_matrix
+from marlbench.analysis.layout import NAMES
 from marlbench.analysis.profiles import performance_profiles
 from marlbench.analysis.report import embedding, suite_figures, task_figures
 from marlbench.analysis.report.canvas import short_count
@@ -30,7 +31,6 @@ Floats = NDArray[np.float64]
 
 # A band is read off a figure: its ends need not be as exact as those of a table.
 _RESAMPLES = 2_000
-AGGREGATE_NAMES = {"iqm": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,7 @@ class Gallery:
         """
         where = f"{len(tasks)} tasks ({backend})" if len(tasks) > 1 else f"{tasks[0]} ({backend})"
         found = aggregates(scores)
-        columns = {
-            AGGREGATE_NAMES[name]: {label: of[name] for label, of in found.items()} for name in AGGREGATES
-        }
+        columns = {NAMES[name]: {label: of[name] for label, of in found.items()} for name in AGGREGATES}
         told = "; ".join(f"{label} {_interval(of['iqm'])}" for label, of in found.items())
         plates = [
             self._plate(

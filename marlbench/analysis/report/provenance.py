@@ -100,15 +100,14 @@ def commands(suite: str, options: Sequence[str], found: Iterable[Material]) -> t
     told = []
     found = list(found)
     if shas := commits(found):
-        clean = [sha for sha in shas if not sha.endswith("-dirty")]
-        about = "The runs were made from a working copy of this commit of marlbench"
-        about += "; where it says -dirty, with changes that are not in it." if len(clean) < len(shas) else "."
-        told.append((about, "\n".join(f"git checkout {sha.removesuffix('-dirty')}" for sha in shas[:1])))
+        which = "this commit" if len(shas) == 1 else "several commits, most of them from this one"
+        about = f"The runs were made from a working copy of marlbench at {which}"
+        dirty = shas[0].endswith("-dirty")
+        about += ", with changes that were not committed." if dirty else "."
+        told.append((about, f"git checkout {shas[0].removesuffix('-dirty')}"))
     packages = _packages(found)
     if packages:
-        told.append(
-            ("The packages that matter most, in the versions that most runs used:", f"pip install {packages}")
-        )
+        told.append(("With torch and numpy as most runs had them:", f"pip install {packages}"))
     told.append(("Train what is missing; what is done is kept:", line("run")))
     told.append(("The same numbers as a table, and this page:", "\n".join((line("compare"), line("report")))))
     return tuple(told)

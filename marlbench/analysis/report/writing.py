@@ -12,6 +12,7 @@ from marlbench.analysis.comparison import compare_matrix
 from marlbench.analysis.report.compose import compose
 from marlbench.analysis.report.material import read_material
 from marlbench.analysis.report.page import Page, render
+from marlbench.analysis.statistics import AGGREGATES
 from marlbench.store import durable, kept_reports
 from marlbench.store.kept_reports import FIGURES, PAGE, KeptReport
 
@@ -90,7 +91,7 @@ def _fill(folder: Path, store: Store, matrix: Matrix, asked: Asked, *, figures: 
 
 def _page(store: Store, matrix: Matrix, asked: Asked, figures: Path | None) -> tuple[Page, int]:
     """The page, and when the last of its cells was finished."""
-    comparison = compare_matrix(store, matrix)[0]
+    comparison = compare_matrix(store, matrix, shown=AGGREGATES)[0]
     material, states = read_material(store, matrix.cells)
     finished = max((int(one.execution.get("finished_ms") or 0) for one in material.values()), default=0)
     return compose(comparison, matrix, material, states, asked, figures), finished
