@@ -1,4 +1,4 @@
-"""Rows of a PettingZoo ParallelEnv, played one after the other into shared arrays.
+"""Rows of another library's environment, played one after the other into shared arrays.
 
 This module runs inside worker processes: it imports numpy, and PettingZoo with the package that is played,
 but never torch.
@@ -6,41 +6,19 @@ but never torch.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marlbench.adapters import codecs
 from marlbench.adapters.arrays import Arrays, Field, Layout
+from marlbench.adapters.games import Rules, build
 from marlbench.adapters.parallel_cycle import shortcut
-from marlbench.adapters.spaces import Description, describe
+from marlbench.adapters.spaces import Description, describe, seen_space
+from marlbench.adapters.turns import Turns
 from marlbench.errors import ConfigurationError
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How rows are played.
-
-    Attributes:
-        package: dotted name of the module that has `parallel_env`.
-        kwargs: arguments of `parallel_env`.
-        environment_state: whether the state is the package's own instead of the observations side by side.
-        fixed_agents: whether every agent must act from the first step of an episode to its last.
-        action_masks: whether actions are masked; None finds out at the first reset.
-        episode_limit: steps after which an episode is truncated, if it is still going on.
-        keeps_actions: whether the actions of the present episode are kept, so that it can be played again.
-    """
-
-    package: str
-    kwargs: dict[str, Any]
-    environment_state: bool = False
-    fixed_agents: bool = True
-    action_masks: bool | None = None
-    episode_limit: int | None = None
-    keeps_actions: bool = False
 
 
 class RowFailure(Exception):
@@ -59,8 +37,8 @@ def layout(description: Description, rows: int) -> Layout:
     available: Field = ((rows, agents, description.actions), np.bool_)
     flag: Field = ((rows, agents), np.bool_)
     action: Field = ((rows, agents), np.int64)
-    if description.action_size:
-        action = ((rows, agents, description.action_size), np.float32)
+    if description.actions_range is not None:
+        action = ((rows, agents, description.actions_range.size), np.float32)
     fields: Layout = {
         "action": action,
         "seed": ((rows,), np.int64),
@@ -74,6 +52,8 @@ def layout(description: Description, rows: int) -> Layout:
         "terminated": flag,
         "truncated": flag,
         "ended": ((rows,), np.bool_),
+        # Which row a process plays, at the place of its first row: read where the process does not answer.
+        "playing": ((rows,), np.int64),
     }
     if description.state_size:
         fields.update(state=state, final_state=state)
@@ -81,21 +61,20 @@ def layout(description: Description, rows: int) -> Layout:
 
 
 class ParallelRows:
-    """Some rows of the environment: each has a ParallelEnv of its own.
+    """Some rows of the environment: each has an environment object of its own.
 
     Raises ConfigurationError where the package cannot be used; RowFailure where it raises while it plays.
     """
 
     def __init__(self, rules: Rules, rows: range) -> None:
         self.rows = rows
-        environments = [_make(rules) for _ in rows]
-        self.description = describe(
-            environments[0], rules.package, rules.environment_state, rules.action_masks
-        )
+        environments = [build(rules) for _ in rows]
+        self.description = describe(environments[0], rules)
         self._players = [_Row(environment, rules, self.description) for environment in environments]
 
     def attach(self, arrays: Arrays) -> None:
         """Give the rows their arrays, which are those of all rows of the environment."""
+        self._playing = arrays["playing"]
         for row, player in zip(self.rows, self._players, strict=True):
             player.attach({name: array[row] for name, array in arrays.items()}, arrays, row)
 
@@ -116,12 +95,17 @@ class ParallelRows:
         given = iter(histories)
         self._each(lambda player: player.replay(next(given)))
 
+    def render(self, row: int) -> NDArray[np.uint8]:
+        """A picture of what a row shows: uint8 [height, width, 3]."""
+        return self._players[row - self.rows.start].render()
+
     def close(self) -> None:
         for player in self._players:
             player.environment.close()
 
     def _each(self, act: Callable[[_Row], None]) -> None:
         for row, player in zip(self.rows, self._players, strict=True):
+            self._playing[self.rows.start] = row
             try:
                 act(player)
             except ConfigurationError:
@@ -131,52 +115,49 @@ class ParallelRows:
                 raise RowFailure(row, player.seed, player.steps, cause) from error
 
 
-def _make(rules: Rules) -> Any:
-    try:
-        module = importlib.import_module(rules.package)
-    except ImportError as error:
-        raise ConfigurationError(
-            f"the package '{rules.package}' does not import: {error}",
-            hint="Install it; mpe2 comes with `pip install 'marlbench[mpe]'`.",
-        ) from error
-    factory = getattr(module, "parallel_env", None)
-    if factory is None:
-        raise ConfigurationError(
-            f"'{rules.package}' has no parallel_env.",
-            hint="Name the module of a PettingZoo task with a parallel version; environments that only take "
-            "turns (AEC) are not supported.",
-        )
-    try:
-        return factory(**rules.kwargs)
-    except Exception as error:
-        given = ", ".join(f"{name}={value!r}" for name, value in rules.kwargs.items())
-        raise ConfigurationError(
-            f"{rules.package}.parallel_env({given}) failed: {type(error).__name__}: {error}",
-            hint="`kwargs` of the task are the arguments of parallel_env.",
-        ) from error
-
-
 class _Row:
-    """One ParallelEnv and the slices of the arrays that belong to it."""
+    """One environment object and the slices of the arrays that belong to it."""
 
     def __init__(self, environment: Any, rules: Rules, description: Description) -> None:
-        self.environment, self.rules, self.description = environment, rules, description
+        self.rules, self.description = rules, description
         self.seed = 0
         self.steps = 0
         self._agents = description.agents
-        self._live = [True] * len(self._agents)
+        self._fixed = rules.fixed_agents and not description.turns
+        # Who is there, and of those who acts next.
+        self._live = self._acts = [True] * len(self._agents)
         self._actions: list[bytes] = []
+        self._drawn = False
+        self._take(environment)
+        spaces = [environment.action_space(agent) for agent in self._agents]
+        self._spaces = spaces
+        common = description.actions_range
+        self._made: list[Callable[[Any], Any]] = [
+            codecs.chooser(space) if common is None else codecs.mover(space, common) for space in spaces
+        ]
+
+    def _take(self, environment: Any) -> None:
+        self.environment = environment
+        self._turns = environment if isinstance(environment, Turns) else None
         self._step = shortcut(environment) or environment.step
 
     def attach(self, arrays: Arrays, whole: Arrays, row: int) -> None:
         self._arrays, self._whole, self._row = arrays, whole, row
-        seen, available = arrays["observation"], arrays["available_actions"]
-        self._views = [seen[agent, :size] for agent, size in enumerate(self.description.observation_sizes)]
+        description, available = self.description, arrays["available_actions"]
+        self._write = [
+            codecs.writer(
+                seen_space(self.environment.observation_space(name)),
+                arrays["observation"][agent],
+                description.image,
+                description.channels,
+            )
+            for agent, name in enumerate(self._agents)
+        ]
         self._masks = [available[agent] for agent in range(len(self._agents))]
-        if self.description.types_are_told:
-            for agent, kind in enumerate(self.description.types):
+        if description.types_are_told:
+            for agent, kind in enumerate(description.types):
                 for name in ("observation", "final_observation"):
-                    arrays[name][agent, self.description.longest + kind] = 1
+                    arrays[name][agent, description.longest + kind] = 1
         for agent in range(len(self._agents)):
             self._allow_all(agent)
 
@@ -192,16 +173,17 @@ class _Row:
         if not present:
             raise RuntimeError("no agent is there after reset")
         self._live = [agent in present for agent in self._agents]
-        if not self.rules.fixed_agents:
+        if not self._fixed:
             for agent, is_there in enumerate(self._live):
                 if is_there:
                     self._allow_all(agent)
                 else:
                     self._retire(agent)
-                    self._views[agent][:] = 0
+                    self._arrays["observation"][agent, : self.description.longest] = 0
         elif not all(self._live):
             self._refuse_absence("is missing after reset")
-        self._arrays["acting"][:] = self._live
+        self._acts = self._next_to_act(self._live)
+        self._arrays["acting"][:] = self._acts
         self._show(observations, infos, self._live)
 
     def step(self) -> None:
@@ -229,42 +211,50 @@ class _Row:
         self._whole["ended"][self._row] = over = not any(goes_on)
         if over:
             self._finish()
-        elif self.rules.fixed_agents:
+        elif self._fixed:
             if not all(goes_on):
                 self._refuse_absence(f"left at step {self.steps}")
         else:
             self._leave(goes_on, present)
 
+    def _next_to_act(self, present: list[bool]) -> list[bool]:
+        if self._turns is None:
+            return present
+        turn = self._turns.selected
+        return [is_there and name == turn for name, is_there in zip(self._agents, present, strict=True)]
+
     def _chosen(self) -> dict[str, Any]:
         """The actions of the agents that act, as the package wants them."""
         action = self._arrays["action"]
-        if self.description.action_size:
-            return {
-                name: action[agent].copy() for agent, name in enumerate(self._agents) if self._live[agent]
-            }
+        numbers = action if self.description.actions_range is not None else action.tolist()
         chosen = {}
-        for agent, index in enumerate(action.tolist()):
-            if self._live[agent]:
-                if not 0 <= index < self.description.action_counts[agent]:
-                    raise ValueError(f"action {index} of {self._agents[agent]} does not exist")
-                chosen[self._agents[agent]] = index + self.description.action_starts[agent]
+        for agent, name in enumerate(self._agents):
+            if self._acts[agent]:
+                try:
+                    chosen[name] = self._made[agent](numbers[agent])
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
         return chosen
 
     def _show(self, observations: Mapping[str, Any], infos: Mapping[str, Any], goes_on: list[bool]) -> None:
         """Write what agents see that acted, and the masks of their next actions."""
+        turn = None if self._turns is None else self._turns.selected
         for agent, name in enumerate(self._agents):
             if not self._live[agent] or name not in observations:
                 continue
             observation = observations[name]
             mask = None
-            if isinstance(observation, dict):
+            if isinstance(observation, dict) and "action_mask" in observation:
                 mask, observation = observation["action_mask"], observation["observation"]
-            self._views[agent][:] = observation if self.description.flat[agent] else np.ravel(observation)
+            self._write[agent](observation)
+            if self._turns is not None and name != turn:
+                self._retire(agent)
+                continue
             if mask is None:
                 mask = infos.get(name, {}).get("action_mask")
             if mask is not None:
                 self._mask(agent, mask, goes_on[agent])
-            elif self.description.masks:
+            elif self.description.masks or self._turns is not None:
                 self._allow_all(agent)
         if self.description.state_size:
             self._arrays["state"][:] = np.ravel(self.environment.state())
@@ -272,11 +262,14 @@ class _Row:
     def _mask(self, agent: int, mask: Any, goes_on: bool) -> None:
         if not self.description.masks:
             raise ConfigurationError(
-                f"{self.rules.package} masks an action of {self._agents[agent]} at step {self.steps}, but did not "
+                f"{self.rules.name} masks an action of {self._agents[agent]} at step {self.steps}, but did not "
                 f"at its first reset.",
                 hint="Set `action_masks: true` in the task's parameters.",
             )
-        allowed = np.ravel(mask).astype(bool)
+        try:
+            allowed = codecs.joint_mask(mask, self._spaces[agent])
+        except ValueError as error:
+            raise ValueError(f"the action mask of {self._agents[agent]} {error}") from None
         if allowed.any():
             self._masks[agent][: allowed.size] = allowed
         elif goes_on:
@@ -301,7 +294,8 @@ class _Row:
             if self._live[agent] and not goes_on[agent]:
                 self._retire(agent)
         self._live = goes_on
-        self._arrays["acting"][:] = goes_on
+        self._acts = self._next_to_act(goes_on)
+        self._arrays["acting"][:] = self._acts
 
     def _retire(self, agent: int) -> None:
         """An agent that does not act has its first action only."""
@@ -315,7 +309,7 @@ class _Row:
 
     def _refuse_absence(self, what: str) -> None:
         raise ConfigurationError(
-            f"an agent of {self.rules.package} {what}, while others act (seed {self.seed}).",
+            f"an agent of {self.rules.name} {what}, while others act (seed {self.seed}).",
             hint="Set `fixed_agents: false` in the task's parameters.",
         )
 
@@ -330,3 +324,39 @@ class _Row:
             self.step()
             if self._whole["ended"][self._row]:
                 raise RuntimeError("the episode ended before the step it had reached when it was saved")
+
+    def render(self) -> NDArray[np.uint8]:
+        """Draw the environment; at the first time, an equal one that the package can draw takes its place."""
+        if not self._drawn and "render_mode" not in self.rules.kwargs:
+            if self.steps and not self.rules.keeps_actions:
+                raise ConfigurationError(
+                    f"{self.rules.name} was not asked for pictures when its episode began.",
+                    hint="Draw a row for the first time right after reset.",
+                )
+            self._replace(build(self.rules, drawn=True))
+        self._drawn = True
+        try:
+            picture = np.asarray(self.environment.render())
+        except Exception as error:
+            raise ConfigurationError(
+                f"{self.rules.name} could not be drawn: {type(error).__name__}: {error}",
+                hint="Some packages draw only where there is a screen; `xvfb-run` gives them one.",
+            ) from error
+        if picture.ndim != 3 or picture.shape[2] < 3:
+            raise ConfigurationError(
+                f"{self.rules.name} draws no picture: its render() returned {picture!r}."
+            )
+        return np.ascontiguousarray(picture[:, :, :3], dtype=np.uint8)
+
+    def _replace(self, environment: Any) -> None:
+        """Let another environment object play the present episode, as far as it has come."""
+        shown = self._arrays["observation"].copy()
+        history = self.history()
+        self.environment.close()
+        self._take(environment)
+        self.replay(history)
+        if not np.array_equal(shown, self._arrays["observation"], equal_nan=True):
+            raise ConfigurationError(
+                f"{self.rules.name} cannot be drawn: after the same reset(seed={self.seed}) it shows something else.",
+                hint="The package is not deterministic given its seed.",
+            )

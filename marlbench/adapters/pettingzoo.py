@@ -1,88 +1,62 @@
-"""Any PettingZoo ParallelEnv as a batch of rows, played in worker processes.
+"""PettingZoo's environments, parallel or turn by turn, as a batch of rows played in worker processes.
 
-The adapter reads the package's own `parallel_env` and changes nothing in it: rewards, ends and observations
-are the package's, to the bit, in float32.
+The adapter reads what the package's module builds and changes nothing in it: rewards, ends and observations are the
+package's, to the bit, in float32.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from pydantic import Field, JsonValue
-from torch import Tensor
+from pydantic import Field, model_validator
 
-from marlbench.adapters.parallel_rows import Rules
-from marlbench.adapters.workers import Workers
-from marlbench.environments import contract
-from marlbench.environments.contract import (
-    AnyParameters,
-    BatchedEnvironment,
-    Continuous,
-    Discrete,
-    EnvironmentSpecification,
-    Step,
-)
-from marlbench.environments.keys import derive
+from marlbench.adapters.games import Rules, how_to_install
+from marlbench.adapters.worked import WorkedEnvironment, WorkedParameters
+from marlbench.environments.contract import AnyParameters
 from marlbench.errors import ConfigurationError
 
+# In these packages no agent ever leaves an episode before the others do.
+_FIXED = ("mpe2",)
 
-class PettingZooParameters(contract.Parameters):
+
+class PettingZooParameters(WorkedParameters):
     """Which package is played, and how. See `PettingZooEnvironment`."""
 
     package: str = Field(
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$",
-        description="dotted name of the module that has parallel_env",
+        description="dotted name of the module that has parallel_env, env or raw_env",
     )
-    kwargs: dict[str, JsonValue] = Field(default_factory=dict, description="arguments of parallel_env")
-    state: Literal["observations", "environment"] = Field(
-        default="observations",
-        description="state: the observations side by side, or the package's own state()",
-    )
-    fixed_agents: bool = Field(
-        default=True, description="every agent acts from the first step of an episode to its last"
-    )
-    action_masks: bool | None = Field(
-        default=None, description="actions are masked (action_mask); by default the first reset decides"
-    )
-    episode_limit: int | None = Field(
-        default=None, ge=1, description="steps after which an episode that still goes on is truncated"
-    )
-    replay: bool = Field(
-        default=False,
-        description="resume an interrupted episode by playing its actions again; for packages that are "
-        "deterministic given their seed, it makes resuming exact",
-    )
-    workers: int | None = Field(
+    fixed_agents: bool | None = Field(
         default=None,
-        ge=0,
-        le=1024,
-        description="worker processes; 0 plays in the job's own process; by default one per usable core",
+        description="every agent acts from the first step of an episode to its last; by default only where "
+        "that is known of the package (mpe2)",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        """The default is resolved here, so that a cell's identity tells what was played."""
+        if isinstance(values, dict) and values.get("fixed_agents") is None:
+            top = str(values.get("package", "")).partition(".")[0]
+            return {**values, "fixed_agents": top in _FIXED}
+        return values
 
-class PettingZooEnvironment(BatchedEnvironment):
-    """Rows of `package.parallel_env(**kwargs)`.
 
-    Observations are flattened and, where agents differ in their spaces, padded with zeros and followed by a
-    one-hot of the agent's type. Discrete actions are padded and masked where agents have different numbers of
-    them; an `action_mask` in the observations or infos is respected. An agent that leaves before the others
-    (`fixed_agents: false`) is terminated or truncated then and does not act until the row's next episode.
+class PettingZooEnvironment(WorkedEnvironment):
+    """Rows of `package.parallel_env(**kwargs)`, or turn by turn of `env` or `raw_env` where there is no such.
 
-    Episode e of a row begins with `reset(seed=...)`, the seed being 31 bits derived from the row's key and e.
-    How far that makes episodes reproducible is up to the package.
+    An agent that leaves before the others is terminated or truncated then and does not act until the row's
+    next episode. `fixed_agents: true` promises that none does, which spares the learners some work; a package
+    that breaks the promise is an error.
 
-    Resuming starts fresh episodes, or with `replay` plays the interrupted ones again.
+    Turn by turn, a step is one turn: only the agent whose turn it is acts, and each agent is rewarded for what
+    the turn brought it. See `WorkedEnvironment` for spaces, seeds and resuming.
     """
 
     backend = "pettingzoo"
-    resume: Literal["exact", "episode"] = "episode"
     argument = "package"
-    # A row is an environment object of its own; mpe2's hold some two megabytes each.
-    maximum_rows = 64
     Parameters = PettingZooParameters
 
     @classmethod
@@ -92,26 +66,19 @@ class PettingZooEnvironment(BatchedEnvironment):
         Raises ConfigurationError where it is not installed.
         """
         assert isinstance(parameters, PettingZooParameters)
-        top = parameters.package.partition(".")[0]
-        if importlib.util.find_spec(top) is None:
-            raise ConfigurationError(
-                f"the package '{top}' is not installed.",
-                hint="Install it; mpe2 comes with `pip install 'marlbench[mpe]'`.",
-            )
-        try:
-            return f"{top} {importlib.metadata.version(top)}"
-        except importlib.metadata.PackageNotFoundError:
-            names = sorted(set(importlib.metadata.packages_distributions().get(top, [])))
-        return (
-            ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names) or f"{top}, unversioned"
-        )
+        return version_of(parameters.package)
 
     @classmethod
     def examples(cls) -> list[AnyParameters]:
+        tictactoe = "pettingzoo.classic.tictactoe_v3"
+        examples: list[AnyParameters] = []
+        if importlib.util.find_spec("pygame") is not None:
+            examples.append(PettingZooParameters(package=tictactoe, workers=0, replay=True))
         if importlib.util.find_spec("mpe2") is None:
-            return []
+            return examples
         spread, tag = "mpe2.simple_spread_v3", "mpe2.simple_tag_v3"
         return [
+            *examples,
             PettingZooParameters(package=spread, kwargs={"max_cycles": 4}, workers=2, replay=True),
             PettingZooParameters(package=tag, kwargs={"max_cycles": 3}, workers=0, state="environment"),
             PettingZooParameters(
@@ -122,147 +89,29 @@ class PettingZooEnvironment(BatchedEnvironment):
             ),
         ]
 
-    def __init__(self, parameters: PettingZooParameters, rows: int, device: torch.device) -> None:
-        self.rows, self.device, self.parameters = rows, device, parameters
-        self.resume = "exact" if parameters.replay else "episode"
-        rules = Rules(
+    def rules(self, parameters: PettingZooParameters) -> Rules:
+        return Rules(
             package=parameters.package,
             kwargs=dict(parameters.kwargs),
             environment_state=parameters.state == "environment",
-            fixed_agents=parameters.fixed_agents,
+            fixed_agents=bool(parameters.fixed_agents),
             action_masks=parameters.action_masks,
             episode_limit=parameters.episode_limit,
             keeps_actions=parameters.replay,
-        )
-        processes = parameters.workers if parameters.workers is not None else _usable_cores()
-        self.workers = Workers(rules, rows, processes)
-        described = self.workers.description
-        agents = len(described.agents)
-        self.specification = EnvironmentSpecification(
-            agents=tuple(str(agent) for agent in described.agents),
-            observation_size=described.features,
-            state_size=described.state_size or agents * described.features,
-            action=Discrete(described.actions)
-            if described.action_counts
-            else Continuous(described.action_size, described.low, described.high),
-            episode_limit=parameters.episode_limit,
-            masks_actions=described.masks,
-            skips_steps=not parameters.fixed_agents,
-        )
-        self._shared = {name: torch.from_numpy(array) for name, array in self.workers.arrays.items()}
-        self._keys = torch.zeros(rows, dtype=torch.int64)
-        self._episode = torch.zeros(rows, dtype=torch.int64)
-        self._yes = torch.ones(rows, agents, dtype=torch.bool, device=device)
-        self._no = torch.zeros(rows, agents, dtype=torch.bool, device=device)
-        self._none_ended = torch.zeros(rows, dtype=torch.bool, device=device)
-        self._everything = torch.ones(rows, agents, described.actions, dtype=torch.bool, device=device)
-
-    def reset(self, keys: Tensor) -> Step:
-        self._keys = keys.cpu().clone()
-        self._episode.zero_()
-        return self._begin()
-
-    def step(self, action: Tensor) -> Step:
-        if isinstance(self.specification.action, Continuous):
-            action = action.clamp(self.specification.action.low, self.specification.action.high)
-        self._shared["action"].copy_(action)
-        self.workers.step()
-        ended_here = self._shared["ended"]
-        any_ended = bool(ended_here.any())
-        step = self._show()
-        step.reward = self._here("reward")
-        if not self.parameters.fixed_agents or any_ended:
-            step.terminated, step.truncated = self._here("terminated"), self._here("truncated")
-        if any_ended:
-            self._finish(step)
-            self._episode += ended_here
-            self._give_seeds()
-        return step
-
-    def _finish(self, step: Step) -> None:
-        """Fill in what the rows that ended showed at last."""
-        step.any_ended = True
-        step.ended = self._here("ended")
-        of_row = step.ended.unsqueeze(1)
-        of_agent = of_row.unsqueeze(1)
-        step.final_observation = torch.where(of_agent, self._here("final_observation"), step.observation)
-        if "final_state" in self._shared:
-            step.final_state = torch.where(of_row, self._here("final_state"), step.state)
-        else:
-            step.final_state = step.final_observation.flatten(1)
-        if self.specification.masks_actions or self.specification.skips_steps:
-            available = self._here("final_available_actions")
-            step.final_available_actions = torch.where(of_agent, available, step.available_actions)
-
-    def _begin(self) -> Step:
-        """Start the present episode of every row."""
-        self._give_seeds()
-        self.workers.reset()
-        return self._show()
-
-    def _give_seeds(self) -> None:
-        """Workers go on to the next episode by themselves, so they hold the seeds of this one and of the next."""
-        for name, ahead in (("seed", 0), ("upcoming", 1)):
-            derived = derive(self._keys, self._episode + ahead)
-            self._shared[name].copy_((derived >> 33) & ((1 << 31) - 1))
-
-    def _here(self, name: str) -> Tensor:
-        """A copy on the device of what the workers will write over."""
-        shared = self._shared[name]
-        return shared.clone() if self.device.type == "cpu" else shared.to(self.device)
-
-    def _show(self) -> Step:
-        observation = self._here("observation")
-        state = self._here("state") if "state" in self._shared else observation.flatten(1)
-        masked = self.specification.masks_actions or self.specification.skips_steps
-        available = self._here("available_actions") if masked else self._everything
-        return Step(
-            observation=observation,
-            state=state,
-            available_actions=available,
-            acting=self._here("acting") if self.specification.skips_steps else self._yes,
-            new_occupant=self._no,
-            reward=torch.zeros(self._no.shape, device=self.device),
-            terminated=self._no,
-            truncated=self._no,
-            ended=self._none_ended,
-            any_ended=False,
-            final_observation=observation,
-            final_state=state,
-            final_available_actions=available,
+            channels=parameters.channels,
         )
 
-    def state_dict(self) -> dict[str, object]:
-        state: dict[str, object] = {"keys": self._keys.clone(), "episode": self._episode.clone()}
-        if self.parameters.replay:
-            state["actions"] = [torch.from_numpy(history.copy()) for history in self.workers.save()]
-            state["observation"] = self._shared["observation"].clone()
-        return state
 
-    def load_state_dict(self, state: dict[str, Any]) -> Step:
-        """Continue; with `replay`, raises ConfigurationError where the same actions lead somewhere else."""
-        self._keys, self._episode = state["keys"].clone(), state["episode"].clone()
-        if not self.parameters.replay:
-            self._episode += 1
-            return self._begin()
-        self._give_seeds()
-        self.workers.restore([actions.numpy() for actions in state["actions"]])
-        came, was = self._shared["observation"], state["observation"]
-        # As bits, in which NaN equals itself.
-        same = (came.view(torch.int32) == was.view(torch.int32)).flatten(1).all(1)
-        if not bool(same.all()):
-            raise ConfigurationError(
-                f"row {int(same.to(torch.int64).argmin())} of {self.parameters.package} did not come back to where it "
-                f"was: the package is not deterministic given its seed.",
-                hint="Set `replay: false` in the task's parameters; rows then resume with fresh episodes.",
-            )
-        return self._show()
+def version_of(package: str) -> str:
+    """Name and version of the distribution that a package belongs to.
 
-    def close(self) -> None:
-        self.workers.close()
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    Raises ConfigurationError where it is not installed.
+    """
+    top = package.partition(".")[0]
+    if importlib.util.find_spec(top) is None:
+        raise ConfigurationError(f"the package '{top}' is not installed.", hint=how_to_install(package))
+    try:
+        return f"{top} {importlib.metadata.version(top)}"
+    except importlib.metadata.PackageNotFoundError:
+        names = sorted(set(importlib.metadata.packages_distributions().get(top, [])))
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names) or f"{top}, unversioned"

@@ -1,4 +1,4 @@
-"""What a PettingZoo environment looks like in one shape for all agents; runs in workers, without torch."""
+"""What an environment of another library looks like in one shape for all agents; runs in workers, without torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from marlbench.adapters.codecs import (
+    MOST_ACTIONS,
+    Axis,
+    Image,
+    Range,
+    channels_first,
+    counts_of,
+    image_shape,
+    is_image,
+    range_of,
+    size_of,
+)
+from marlbench.adapters.games import Rules
+from marlbench.adapters.turns import Turns
 from marlbench.errors import ConfigurationError
 
 
@@ -17,26 +31,26 @@ class Description:
     Attributes:
         agents: names, in the order of `possible_agents`.
         observation_sizes: numbers in the flattened observation of each agent.
-        flat: whether an agent's observation is a vector already.
+        image: (channels, height, width) where observations are images, padded to the largest; None of vectors.
+        channels: which axis of the package's images tells their channels.
         types: of each agent; agents with equal spaces are of one type.
         action_counts: discrete actions of each agent; empty where actions are continuous.
-        action_starts: the package's number of each agent's first action.
-        action_size, low, high: of continuous actions; size 0 where they are discrete.
+        actions_range: of continuous actions; None where they are discrete.
         state_size: numbers in the package's own state; 0 where it is not used.
         masks: whether an action can be unavailable.
+        turns: whether agents act one after the other.
     """
 
     agents: tuple[str, ...]
     observation_sizes: tuple[int, ...]
-    flat: tuple[bool, ...]
+    image: Image | None
+    channels: Axis
     types: tuple[int, ...]
     action_counts: tuple[int, ...]
-    action_starts: tuple[int, ...]
-    action_size: int
-    low: float
-    high: float
+    actions_range: Range | None
     state_size: int
     masks: bool
+    turns: bool
 
     @property
     def types_are_told(self) -> bool:
@@ -46,7 +60,7 @@ class Description:
     @property
     def longest(self) -> int:
         """Numbers in the longest observation, to which the others are padded with zeros."""
-        return max(self.observation_sizes)
+        return max(self.observation_sizes) if self.image is None else int(np.prod(self.image))
 
     @property
     def features(self) -> int:
@@ -59,97 +73,109 @@ class Description:
         return max(self.action_counts, default=1)
 
 
-def describe(
-    environment: Any, package: str, environment_state: bool, action_masks: bool | None
-) -> Description:
+def describe(environment: Any, rules: Rules) -> Description:
     """Read the spaces, and reset once to see whether actions are masked.
 
     Raises ConfigurationError that names the agent and the space that cannot be used.
     """
-    from gymnasium.spaces import Box, Discrete
+    from gymnasium.spaces import Box
 
     agents = tuple(environment.possible_agents)
-    seen = [_observed(environment.observation_space(agent), agent, package) for agent in agents]
+    seen = [_observed(environment.observation_space(agent), agent, rules.name) for agent in agents]
     acted = [environment.action_space(agent) for agent in agents]
-    counts: tuple[int, ...] = ()
-    starts: tuple[int, ...] = ()
-    action_size, low, high = 0, 0.0, 0.0
-    if all(isinstance(space, Discrete) for space in acted):
-        counts = tuple(int(space.n) for space in acted)
-        starts = tuple(int(space.start) for space in acted)
-    elif all(isinstance(space, Box) for space in acted):
-        action_size, low, high = _box_of_actions(agents, acted, package)
-    else:
-        agent, space = next(
-            (pair for pair in zip(agents, acted, strict=True) if not isinstance(pair[1], Discrete | Box)),
-            (agents[0], acted[0]),
-        )
-        others = {type(other).__name__ for other in acted}
-        mixed = f", while others have {', '.join(sorted(others))}" if len(others) > 1 else ""
-        raise _unusable(package, agent, "action", space, f"all Discrete, or all Box{mixed}")
-    kinds = [(space.shape, repr(action)) for space, action in zip(seen, acted, strict=True)]
+    counts, common = _acted(agents, acted, rules.name)
+    image: Image | None = None
+    solid = [space.shape for space in seen if len(space.shape or ()) == 3]
+    channels: Axis = rules.channels or ("first" if solid and channels_first(solid) else "last")
+    if all(is_image(space) for space in seen):
+        most = np.max([image_shape(space, channels) for space in seen], 0)
+        image = (int(most[0]), int(most[1]), int(most[2]))
+    kinds = [
+        (space.shape if isinstance(space, Box) else repr(space), repr(action))
+        for space, action in zip(seen, acted, strict=True)
+    ]
     distinct = list(dict.fromkeys(kinds))
-    masks = action_masks
+    masks = rules.action_masks
     if masks is None:
         observations, infos = environment.reset(seed=0)
         masks = any("action_mask" in info for info in infos.values()) or any(
-            isinstance(observation, dict) for observation in observations.values()
+            isinstance(observation, dict) and "action_mask" in observation
+            for observation in observations.values()
         )
     return Description(
         agents=agents,
-        observation_sizes=tuple(int(np.prod(space.shape)) for space in seen),
-        flat=tuple(len(space.shape) == 1 for space in seen),
+        observation_sizes=tuple(size_of(space) or 0 for space in seen),
+        image=image,
+        channels=channels,
         types=tuple(distinct.index(kind) for kind in kinds),
         action_counts=counts,
-        action_starts=starts,
-        action_size=action_size,
-        low=low,
-        high=high,
-        state_size=_state_size(environment, package) if environment_state else 0,
+        actions_range=common,
+        state_size=_state_size(environment, rules.name) if rules.environment_state else 0,
         masks=bool(counts) and (masks or len(set(counts)) > 1),
+        turns=isinstance(environment, Turns),
     )
 
 
-def _observed(space: Any, agent: str, package: str) -> Any:
-    """The Box of an agent's observation, out of a Dict with an action mask where there is one."""
-    from gymnasium.spaces import Box, Dict
+def seen_space(space: Any) -> Any:
+    """The space of what an agent observes, out of a Dict with an action mask where there is one."""
+    from gymnasium.spaces import Dict
 
-    inner = space
-    if isinstance(space, Dict) and set(space.spaces) == {"observation", "action_mask"}:
-        inner = space["observation"]
-    if not isinstance(inner, Box):
-        raise _unusable(package, agent, "observation", space, "a Box, alone or in a Dict with an action_mask")
-    if len(inner.shape) > 2 or (len(inner.shape) == 2 and inner.dtype == np.uint8):
-        raise _unusable(package, agent, "observation", space, "not an image")
+    masked = isinstance(space, Dict) and set(space.spaces) == {"observation", "action_mask"}
+    return space["observation"] if masked else space
+
+
+def _observed(space: Any, agent: str, name: str) -> Any:
+    inner = seen_space(space)
+    if size_of(inner) is None:
+        raise _unusable(
+            name, agent, "observation", space, "of a fixed size: Box, Discrete, or a Dict of them"
+        )
     return inner
 
 
-def _box_of_actions(agents: tuple[str, ...], spaces: list[Any], package: str) -> tuple[int, float, float]:
-    first = spaces[0]
-    for agent, space in zip(agents, spaces, strict=True):
-        low, high = float(np.min(space.low)), float(np.max(space.high))
-        bounded = np.isfinite(low) and np.isfinite(high)
-        uniform = bool(np.all(space.low == low) and np.all(space.high == high))
-        if len(space.shape) != 1 or not bounded or not uniform or space != first:
-            raise _unusable(
-                package, agent, "action", space, "one vector with one finite range for all agents"
-            )
-    return int(first.shape[0]), float(first.low[0]), float(first.high[0])
+def _acted(agents: tuple[str, ...], spaces: list[Any], name: str) -> tuple[tuple[int, ...], Range | None]:
+    """Numbers of discrete actions, or the common range of continuous ones."""
+    from gymnasium.spaces import Box
+
+    counts = [counts_of(space) for space in spaces]
+    if all(count is not None for count in counts):
+        totals = tuple(int(np.prod(count, dtype=np.float64)) for count in counts if count is not None)
+        for agent, space, total in zip(agents, spaces, totals, strict=True):
+            if total > MOST_ACTIONS:
+                wanted = f"at most {MOST_ACTIONS} actions when its parts are enumerated; these are {total}"
+                raise _unusable(name, agent, "action", space, wanted)
+        return totals, None
+    if all(isinstance(space, Box) for space in spaces):
+        for agent, space in zip(agents, spaces, strict=True):
+            if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+                raise _unusable(name, agent, "action", space, "finite in its bounds")
+        return (), range_of(spaces)
+    agent, space = next(
+        (
+            (agent, space)
+            for agent, space, count in zip(agents, spaces, counts, strict=True)
+            if count is None and not isinstance(space, Box)
+        ),
+        (agents[0], spaces[0]),
+    )
+    others = {type(other).__name__ for other in spaces}
+    mixed = f", while others have {', '.join(sorted(others))}" if len(others) > 1 else ""
+    raise _unusable(name, agent, "action", space, f"discrete for all agents, or Box for all{mixed}")
 
 
-def _state_size(environment: Any, package: str) -> int:
+def _state_size(environment: Any, name: str) -> int:
     space = getattr(environment, "state_space", None)
     shape = getattr(space, "shape", None)
     if not shape:
         raise ConfigurationError(
-            f"{package} has no state of its own.",
+            f"{name} has no state of its own.",
             hint="Leave the parameter `state` at `observations`: the observations side by side.",
         )
     return int(np.prod(shape))
 
 
-def _unusable(package: str, agent: str, kind: str, space: Any, wanted: str) -> ConfigurationError:
+def _unusable(name: str, agent: str, kind: str, space: Any, wanted: str) -> ConfigurationError:
     return ConfigurationError(
-        f"the {kind} space of {agent} in {package} is {space}; it must be {wanted}.",
+        f"the {kind} space of {agent} in {name} is {space}; it must be {wanted}.",
         hint="Wrap the environment in a module of your own whose parallel_env has such a space.",
     )

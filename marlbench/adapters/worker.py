@@ -47,6 +47,9 @@ class _Worker:
     def restore(self, histories: Any) -> None:
         self._played.restore(histories)
 
+    def render(self, row: int) -> Any:
+        return self._played.render(row)
+
     def close(self, _: None) -> None:
         self._played.close()
 

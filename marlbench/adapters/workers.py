@@ -15,8 +15,12 @@ from itertools import pairwise
 from multiprocessing.connection import Connection
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from marlbench.adapters.arrays import Arrays, anonymous_file, carve, size
-from marlbench.adapters.parallel_rows import ParallelRows, RowFailure, Rules, layout
+from marlbench.adapters.games import Rules
+from marlbench.adapters.parallel_rows import ParallelRows, RowFailure, layout
 from marlbench.adapters.spaces import Description
 from marlbench.errors import ConfigurationError, MarlbenchError
 
@@ -46,15 +50,18 @@ class Workers:
         description: what the environment looks like.
         arrays: shared with the processes.
 
+    Args:
+        step_timeout: seconds that one row may take for a step or a reset in a process; None waits for ever.
+
     Raises ConfigurationError where the package cannot be used; SimulatorFailure, in any method, where it
-    raises or a process dies.
+    raises, a process dies, or a row does not come back in time.
     """
 
     description: Description
     arrays: Arrays
 
-    def __init__(self, rules: Rules, rows: int, processes: int) -> None:
-        self.rules, self.rows = rules, rows
+    def __init__(self, rules: Rules, rows: int, processes: int, step_timeout: float | None = None) -> None:
+        self.rules, self.rows, self.step_timeout = rules, rows, step_timeout
         self._processes: list[_Process] = []
         self._here: ParallelRows | None = None
         if processes == 0:
@@ -89,7 +96,7 @@ class Workers:
             raise
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
-            raise SimulatorFailure(f"{self.rules.package} failed: {cause}") from error
+            raise SimulatorFailure(f"{self.rules.name} failed: {cause}") from error
 
     @property
     def process_ids(self) -> list[int]:
@@ -112,9 +119,17 @@ class Workers:
         if self._here is not None:
             self._do_here("restore", histories)
         else:
-            self._command(
-                "restore", [histories[process.rows.start : process.rows.stop] for process in self._processes]
-            )
+            parts = [histories[process.rows.start : process.rows.stop] for process in self._processes]
+            self._command("restore", parts, steps=1 + max(len(history) for history in histories))
+
+    def render(self, row: int) -> NDArray[np.uint8]:
+        """A picture of what a row shows: uint8 [height, width, 3]."""
+        if self._here is not None:
+            picture: NDArray[np.uint8] = self._do_here("render", row)
+            return picture
+        process = next(process for process in self._processes if row in process.rows)
+        self._send(process, "render", row)
+        return self._value(process, self._receive(process, None))
 
     def close(self) -> None:
         """End the processes."""
@@ -135,34 +150,61 @@ class Workers:
         except RowFailure as error:
             raise self._failure("", (error.cause, error.row, error.seed, error.steps)) from error
 
-    def _command(self, name: str, arguments: Sequence[Any]) -> list[Any]:
-        """Send every process its part of a command, then wait for all of them."""
+    def _command(self, name: str, arguments: Sequence[Any], steps: int = 1) -> list[Any]:
+        """Send every process its part of a command, in which a row takes `steps`, then wait for all of them."""
+        timeout = (
+            None if self.step_timeout is None or name in ("build", "attach") else self.step_timeout * steps
+        )
         for process, argument in zip(self._processes, arguments, strict=True):
-            try:
-                process.commands.send((name, argument))
-            except OSError as error:
-                raise self._death(process) from error
-        replies = []
-        for process in self._processes:
-            try:
-                replies.append(process.replies.recv())
-            except (EOFError, OSError) as error:
-                raise self._death(process) from error
-        for process, (outcome, value) in zip(self._processes, replies, strict=True):
-            if outcome == "refused":
-                raise ConfigurationError(value[0], hint=value[1])
-            if outcome == "failed":
-                failure = self._failure(f"{process}: ", value)
-                failure.add_note(value[4])
-                raise failure
-        return [value for _, value in replies]
+            self._send(process, name, argument)
+        replies = [self._receive(process, timeout) for process in self._processes]
+        return [self._value(process, reply) for process, reply in zip(self._processes, replies, strict=True)]
+
+    def _send(self, process: _Process, name: str, argument: Any) -> None:
+        try:
+            process.commands.send((name, argument))
+        except OSError as error:
+            raise self._death(process) from error
+
+    def _receive(self, process: _Process, timeout: float | None) -> tuple[str, Any]:
+        """The reply of a process; no row of it may take longer than twice `timeout`."""
+        try:
+            if timeout is not None:
+                # The first row begins with the command; a row that is met twice has had its time.
+                playing = process.rows.start
+                while not process.replies.poll(timeout):
+                    before, playing = playing, int(self.arrays["playing"][process.rows.start])
+                    if playing == before:
+                        raise self._hang(process, playing, timeout)
+            reply: tuple[str, Any] = process.replies.recv()
+        except (EOFError, OSError) as error:
+            raise self._death(process) from error
+        return reply
+
+    def _value(self, process: _Process, reply: tuple[str, Any]) -> Any:
+        outcome, value = reply
+        if outcome == "refused":
+            raise ConfigurationError(value[0], hint=value[1])
+        if outcome == "failed":
+            failure = self._failure(f"{process}: ", value)
+            failure.add_note(value[4])
+            raise failure
+        return value
+
+    def _hang(self, process: _Process, row: int, timeout: float) -> SimulatorFailure:
+        process.popen.kill()
+        return SimulatorFailure(
+            f"{process} of {self.rules.name}: row {row} has not come back for {timeout:g} s "
+            f"(the seed of its episode is {int(self.arrays['seed'][row])}); the process was ended.",
+            hint="A step that is only slow needs a longer `step_timeout` among the task's parameters.",
+        )
 
     def _failure(self, where: str, value: tuple[Any, ...]) -> SimulatorFailure:
         cause, row, seed, steps = value[:4]
         if row is None:
-            return SimulatorFailure(f"{where}{self.rules.package} failed: {cause}")
+            return SimulatorFailure(f"{where}{self.rules.name} failed: {cause}")
         return SimulatorFailure(
-            f"{where}{self.rules.package} failed in row {row} at step {steps} after reset(seed={seed}): {cause}",
+            f"{where}{self.rules.name} failed in row {row} at step {steps} after reset(seed={seed}): {cause}",
             hint="The environment itself raised this; the log has its traceback.",
         )
 
@@ -182,7 +224,7 @@ class Workers:
             else []
         )
         return SimulatorFailure(
-            f"{process} of {self.rules.package}, process {process.popen.pid}, {became}; "
+            f"{process} of {self.rules.name}, process {process.popen.pid}, {became}; "
             f"the episodes of its rows have the seeds {seeds}.",
             hint="SIGKILL is often the system's answer to memory running out; fewer rows need less.",
         )

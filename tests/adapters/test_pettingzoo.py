@@ -246,22 +246,110 @@ def test_without_replay_rows_resume_with_fresh_episodes(make: Make) -> None:
     assert step.observation[:, 0].tolist() == [[seed(key, 1) % 1000, 0, 0] for key in keys()]
 
 
+def test_images_are_scaled_padded_and_turned(make: Make) -> None:
+    environment = make("Image", rows=1)
+    assert environment.specification.image == (2, 4, 5)
+    assert environment.specification.observation_size == 2 * 4 * 5 + 2
+    shown = environment.reset(keys(1)).observation[0]
+    assert shown[:, -2:].tolist() == [[1, 0], [0, 1]]
+    for agent, (height, width, channels) in enumerate([(4, 3, 2), (3, 5, 2)]):
+        picture = shown[agent, :-2].reshape(2, 4, 5)
+        for channel in range(channels):
+            for row in range(4):
+                for column in range(5):
+                    value = 16 * row + 4 * column + channel
+                    inside = row < height and column < width
+                    expected = np.float32(value) / np.float32(250) if inside else 0
+                    assert picture[channel, row, column] == expected
+    step = environment.step(same(1, 2))
+    assert step.observation[0, 0, 0] == np.float32(1) / np.float32(250)
+
+
+def test_the_axis_of_channels_can_be_told(make: Make) -> None:
+    assert make("Image", channels="first").specification.image == (4, 5, 2)
+
+
+def test_what_is_discrete_is_seen_as_one_of_many(make: Make) -> None:
+    environment = make("Words", rows=1)
+    environment.reset(keys(1))
+    shown = environment.step(same(1, 2)).observation[0]
+    assert shown.tolist() == [[1, 0, 0, 1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0, 0, 0, 1]]
+
+
+def test_actions_with_parts_are_enumerated(make: Make) -> None:
+    environment = make("ManyActions", rows=1)
+    assert environment.specification.action == Discrete(8)
+    available = environment.reset(keys(1)).available_actions
+    assert available.sum(2).tolist() == [[6, 8]]
+    told = [environment.step(torch.tensor([[index, index]])).reward[0].tolist() for index in range(6)]
+    assert told == [[0, 0], [1, 1], [2, 10], [10, 11], [11, 100], [12, 101]]
+
+
+def test_masks_of_parts_are_joined(make: Make) -> None:
+    step = make("ManyActions", rows=1, arguments={"masked": True}).reset(keys(1))
+    assert step.available_actions[0].nonzero().tolist() == [[0, 0], [0, 2], [1, 0]]
+
+
+def test_actions_of_different_sizes_and_bounds_are_told_in_one_space(make: Make) -> None:
+    environment = make("UnevenActions", rows=1)
+    assert environment.specification.action == Continuous(3, -1.0, 1.0)
+    environment.reset(keys(1))
+    step = environment.step(torch.tensor([[[0.0, 0.5, 9.0], [-1.0, 0.5, 1.0]]]))
+    assert step.reward.tolist() == [[0 + 100 * 7.5, -3 + 100 * 3 + 10000 * 5]]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_rows_are_drawn(make: Make, workers: int) -> None:
+    environment = make("Drawn", rows=3, workers=workers)
+    environment.reset(keys())
+    expected = [seed(key, 0) % 100 for key in keys()]
+    for time in range(3):
+        picture = environment.render(1)
+        assert (picture.shape, picture.dtype) == ((4, 6, 3), np.uint8)
+        assert picture[0, 0].tolist() == [expected[1], time, 7]
+        step = environment.step(same(3, 2))
+        assert step.observation[1, 0].tolist() == [seed(keys()[1], 0) % 1000, time + 1, 0]
+    with pytest.raises(ConfigurationError, match="not asked for pictures when its episode began"):
+        environment.render(2)
+
+
+def test_rows_that_are_played_again_are_drawn_at_any_time(make: Make) -> None:
+    environment = make("Drawn", rows=2, replay=True)
+    environment.reset(keys(2))
+    environment.step(same(2, 2))
+    assert environment.render(1)[0, 0].tolist() == [seed(keys(2)[1], 0) % 100, 1, 7]
+
+
 @pytest.mark.parametrize(
-    ("kind", "words"),
+    ("kind", "arguments", "message"),
     [
-        ("Image", ("observation space of player_0", "(8, 8, 3)", "not an image")),
-        ("Words", ("observation space of player_0", "Discrete(5)", "a Box")),
-        ("ManyActions", ("action space of player_0", "MultiDiscrete([2 3])")),
-        ("MixedActions", ("action space of player_0", "others have Box, Discrete")),
-        ("UnevenActions", ("action space of player_0", "one finite range")),
+        ("Counting", {}, "unexpected keyword argument 'render_mode'"),
+        ("Drawn", {"differs": True}, "cannot be drawn: after the same reset"),
+        ("Drawn", {"render_mode": None}, "draws no picture"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told(make: Make, kind: str, arguments: dict[str, Any], message: str) -> None:
+    environment = make(kind, arguments=arguments)
+    environment.reset(keys())
+    with pytest.raises(ConfigurationError, match=message):
+        environment.render(0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "words"),
+    [
+        ("Lists", {}, ("observation space of player_0", "Sequence(", "of a fixed size")),
+        ("ManyActions", {"parts": [70, 70]}, ("action space of player_0", "at most 4096", "these are 4900")),
+        ("MixedActions", {}, ("action space of player_0", "others have Box, Discrete")),
+        ("UnboundedActions", {}, ("action space of player_0", "finite in its bounds")),
     ],
 )
 @pytest.mark.parametrize("workers", [0, 1])
-def test_spaces_of_a_later_version_are_refused(
-    make: Make, kind: str, words: tuple[str, ...], workers: int
+def test_spaces_that_no_learner_could_use_are_refused(
+    make: Make, kind: str, arguments: dict[str, Any], words: tuple[str, ...], workers: int
 ) -> None:
     with pytest.raises(ConfigurationError) as raised:
-        make(kind, workers=workers)
+        make(kind, arguments=arguments, workers=workers)
     for word in words:
         assert word in str(raised.value)
     assert raised.value.hint
@@ -271,7 +359,7 @@ def test_spaces_of_a_later_version_are_refused(
     ("parameters", "message", "hint"),
     [
         ({"package": "no_such_package_anywhere"}, "does not import", "mpe2"),
-        ({"package": "json"}, "'json' has no parallel_env", "AEC"),
+        ({"package": "json"}, "'json' has no parallel_env, env or raw_env", "PettingZoo"),
         (
             {"arguments": {"speed": 3}},
             r"parallel_env\(kind='Counting', speed=3\) failed: TypeError",
@@ -298,7 +386,7 @@ def test_what_cannot_be_built_is_told(
     ],
 )
 def test_broken_promises_are_told(make: Make, kind: str, message: str, hint: str) -> None:
-    environment = make(kind)
+    environment = make(kind, fixed_agents=True)
 
     def play() -> None:
         environment.reset(keys())
@@ -323,6 +411,12 @@ def test_the_version_is_the_distributions(make: Make) -> None:
 def test_packages_have_dotted_names(package: str) -> None:
     with pytest.raises(ValueError, match="should match pattern"):
         PettingZooParameters(package=package)
+
+
+def test_agents_are_fixed_only_where_that_is_known() -> None:
+    assert PettingZooParameters(package="mpe2.simple_v3").fixed_agents is True
+    assert PettingZooParameters(package="dummy_tasks").fixed_agents is False
+    assert PettingZooParameters(package="dummy_tasks", fixed_agents=True).fixed_agents is True
 
 
 def test_workers_are_at_most_the_rows_and_by_default_the_cores(make: Make) -> None:

@@ -89,7 +89,7 @@ def test_a_worker_that_dies_names_itself_its_rows_and_seeds(kind: str, became: s
 
 def test_an_action_that_does_not_exist_is_an_error() -> None:
     environment = make("Counting", workers=0)
-    with pytest.raises(SimulatorFailure, match="action 3 of player_1 does not exist"):
+    with pytest.raises(SimulatorFailure, match="player_1: action 3 does not exist"):
         environment.step(torch.tensor([[0, 3]] * 3))
 
 
@@ -110,6 +110,39 @@ def test_an_environment_that_is_dropped_takes_its_workers_along() -> None:
     del environment
     gc.collect()
     assert wait(lambda: all(gone(process) for process in processes))
+
+
+def test_a_row_that_hangs_is_named_with_its_seed() -> None:
+    parameters = PettingZooParameters(
+        package="dummy_tasks", kwargs={"kind": "Hanging"}, workers=1, step_timeout=1.0
+    )
+    environment = PettingZooEnvironment(parameters, 2, CPU)
+    try:
+        environment.reset(row_keys([0], 0, 2, CPU))
+        step(environment)
+        process = psutil.Process(environment.workers.process_ids[0])
+        seed = int(environment._shared["seed"][0])
+        with pytest.raises(SimulatorFailure) as raised:
+            step(environment)
+        assert wait(lambda: gone(process))
+    finally:
+        environment.close()
+    message = str(raised.value)
+    assert "worker 0 (rows 0 to 1) of dummy_tasks: row 0 has not come back for 1 s" in message
+    assert f"the seed of its episode is {seed}" in message
+    assert "step_timeout" in raised.value.hint
+
+
+def test_rows_that_are_only_slow_together_do_not_hang() -> None:
+    parameters = PettingZooParameters(
+        package="dummy_tasks", kwargs={"kind": "Slow"}, workers=1, step_timeout=0.5
+    )
+    environment = PettingZooEnvironment(parameters, 4, CPU)
+    try:
+        environment.reset(row_keys([0], 0, 4, CPU))
+        step(environment)
+    finally:
+        environment.close()
 
 
 PARENT = """

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Sequence
 from pettingzoo import ParallelEnv
 
 
@@ -215,18 +215,52 @@ class Drawing(Counting):
 
 
 class Image(Counting):
+    """Agents see pictures of different sizes; a pixel tells the time, its row, column and channel."""
+
+    def shape(self, agent: str) -> tuple[int, int, int]:
+        return (4, 3, 2) if agent == "player_0" else (3, 5, 2)
+
     def observation_space(self, agent: str) -> Any:
-        return Box(0, 255, (8, 8, 3), np.uint8)
+        return Box(0, 250, self.shape(agent), np.uint8)
+
+    def observation(self, agent: str) -> Any:
+        return np.indices(self.shape(agent), np.uint8).T.dot([16, 4, 1]).T.astype(np.uint8) + self.time
 
 
 class Words(Counting):
+    """Observations are a number out of five, and two bits."""
+
     def observation_space(self, agent: str) -> Any:
-        return Discrete(5)
+        return Dict({"bits": MultiBinary(2), "number": Discrete(5)}) if agent == "player_0" else Discrete(5)
+
+    def observation(self, agent: str) -> Any:
+        number = self.time % 5
+        return {"bits": np.array([1, 0], np.int8), "number": number} if agent == "player_0" else number
+
+
+class Lists(Counting):
+    def observation_space(self, agent: str) -> Any:
+        return Sequence(Discrete(2))
 
 
 class ManyActions(Counting):
+    """Actions have parts; the reward tells them."""
+
+    def __init__(self, parts: Any = (2, 3), masked: bool = False) -> None:
+        super().__init__()
+        self.parts, self.masked = parts, masked
+
     def action_space(self, agent: str) -> Any:
-        return MultiDiscrete([2, 3])
+        return MultiDiscrete(self.parts) if agent == "player_0" else MultiBinary(3)
+
+    def reward(self, action: Any) -> float:
+        return float("".join(map(str, action)))
+
+    def info(self, agent: str) -> dict[str, Any]:
+        if not self.masked:
+            return {}
+        parts = self.parts if agent == "player_0" else [2, 2, 2]
+        return {"action_mask": tuple(np.arange(part) != 1 for part in parts)}
 
 
 class MixedActions(Counting):
@@ -234,9 +268,43 @@ class MixedActions(Counting):
         return Discrete(2) if agent == "player_0" else Box(-1, 1, (2,), np.float32)
 
 
-class UnevenActions(Counting):
+class UnboundedActions(Counting):
     def action_space(self, agent: str) -> Any:
-        return Box(np.array([-1, -2], np.float32), np.array([1, 2], np.float32))
+        return Box(-np.inf, 1, (2,), np.float32)
+
+
+class UnevenActions(Counting):
+    """Agents differ in size and bounds of their actions, which rewards tell."""
+
+    def action_space(self, agent: str) -> Any:
+        if agent == "player_0":
+            return Box(np.array([-1, 0], np.float32), np.array([1, 10], np.float32))
+        return Box(-3, 5, (3, 1), np.float64)
+
+    def reward(self, action: Any) -> float:
+        return float(np.ravel(action) @ [1, 100, 10000][: action.size])
+
+
+class Hanging(Counting):
+    def happen(self) -> None:
+        if self.time == 2:
+            time.sleep(600)
+
+
+class Drawn(Counting):
+    """Its picture tells the seed and the time; it is drawn only where that was asked for when it was built."""
+
+    def __init__(self, render_mode: str | None = None, differs: bool = False) -> None:
+        super().__init__()
+        self.render_mode, self.differs = render_mode, differs
+
+    def observation(self, agent: str) -> Any:
+        return super().observation(agent) + (self.differs and self.render_mode is not None)
+
+    def render(self) -> Any:
+        if self.render_mode is None:
+            return None
+        return np.full((4, 6, 3), [self.seed % 100, self.time, 7], np.uint8)
 
 
 def parallel_env(kind: str = "Counting", **arguments: Any) -> Any:

@@ -1,0 +1,110 @@
+"""How one copy of another library's environment is built, with the interface of PettingZoo's ParallelEnv.
+
+This module runs inside worker processes: it imports neither torch nor, before it is asked to, any package that is
+played.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from marlbench.adapters.turns import Turns
+from marlbench.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How rows are played.
+
+    Attributes:
+        package: dotted name of the module that has `parallel_env`, `env` or `raw_env`, or that registers `id`.
+        kwargs: arguments of what builds the environment.
+        id: the environment's name in gymnasium's registry; '' for PettingZoo.
+        environment_state: whether the state is the package's own instead of the observations side by side.
+        fixed_agents: whether every agent must act from the first step of an episode to its last.
+        action_masks: whether actions are masked; None finds out at the first reset.
+        episode_limit: steps after which an episode is truncated, if it is still going on.
+        keeps_actions: whether the actions of the present episode are kept, so that it can be played again.
+        channels: which axis of an image tells its channels; None finds out.
+    """
+
+    package: str
+    kwargs: dict[str, Any]
+    id: str = ""
+    environment_state: bool = False
+    fixed_agents: bool = True
+    action_masks: bool | None = None
+    episode_limit: int | None = None
+    keeps_actions: bool = False
+    channels: Literal["first", "last"] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.id or self.package
+
+
+def build(rules: Rules, drawn: bool = False) -> Any:
+    """A ParallelEnv, or what behaves like one: a `Turns` where agents act one after the other.
+
+    Args:
+        drawn: ask the package for pictures (`render_mode="rgb_array"`), unless `kwargs` say something else.
+
+    Raises ConfigurationError where the package has no such environment or refuses the arguments.
+    """
+    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        # pygame opens a window even for pictures that go into arrays.
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    module = _imported(rules.package)
+    kwargs = {"render_mode": "rgb_array", **rules.kwargs} if drawn else rules.kwargs
+    if rules.id:
+        from marlbench.adapters.registered import build_registered
+
+        return build_registered(rules.id, kwargs)
+    for name in ("parallel_env", "env", "raw_env"):
+        factory = getattr(module, name, None)
+        if factory is None:
+            continue
+        try:
+            environment = factory(**kwargs)
+        except Exception as error:
+            given = ", ".join(f"{key}={value!r}" for key, value in kwargs.items())
+            raise ConfigurationError(
+                f"{rules.package}.{name}({given}) failed: {type(error).__name__}: {error}",
+                hint=f"`kwargs` of the task are the arguments of {name}.",
+            ) from error
+        return environment if name == "parallel_env" else Turns(environment)
+    raise ConfigurationError(
+        f"'{rules.package}' has no parallel_env, env or raw_env.",
+        hint="Name the module of a PettingZoo task, for instance mpe2.simple_spread_v3.",
+    )
+
+
+def _imported(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"the package '{package}' does not import: {error}", hint=how_to_install(package)
+        ) from error
+
+
+# Which extra of ours brings a package.
+_EXTRAS = {"mpe2": "mpe", "lbforaging": "lbforaging", "rware": "rware", "magent2": "magent2", "vmas": "vmas"}
+_FAMILIES = ("sisl", "butterfly", "classic")
+
+
+def how_to_install(package: str) -> str:
+    """What to type so that a package can be imported."""
+    top, _, rest = package.partition(".")
+    if top in _EXTRAS:
+        return f"pip install 'marlbench[{_EXTRAS[top]}]'"
+    family = rest.partition(".")[0]
+    if top == "pettingzoo" and family in _FAMILIES:
+        return (
+            f"pip install 'marlbench[{family}]'; a name that ends with another version may be meant: "
+            f"`python -c 'import pettingzoo.{family}.all_modules as m; print(*dir(m))'` lists them."
+        )
+    return "Install it; the tasks of mpe2, for instance, come with `pip install 'marlbench[mpe]'`."
