@@ -45,6 +45,7 @@ VERBS = {
     "regress": Verb("regress", "Compare fresh runs with a reference: has anything become worse?"),
     "reference": Verb("reference", "Measure what `regress` compares with, and show it."),
     "report": Verb("report", "Write the comparison of a suite as an HTML page with figures."),
+    "crossplay": Verb("crossplay", "Pair trained policies of different cells in one team."),
     "sync": Verb("sync", "Bring MLflow up to date with the store."),
     "ui": Verb("ui", "Open the MLflow page of the store."),
     "doctor": Verb("doctor", "Check this installation."),

@@ -188,7 +188,9 @@ def _named(store: Store, text: str, wanted: Name | None, run: Run) -> list[CellE
     if not found:
         known = {name(entry.cell) for entry in entries}
         known |= {f"{entry.cell.label}/{entry.cell.task}/s{entry.cell.seed}" for entry in entries}
-        near = did_you_mean(text, known) if known and wanted.seed is not None else ""
+        if wanted.seed is None:
+            known = {one.rpartition("/")[0] for one in known}
+        near = did_you_mean(text, known)
         raise UsageError(
             f"{store.root} has no cell called '{text}'.", near if near.startswith("Did") else FORMS
         )
