@@ -2,14 +2,16 @@
 
 A simulator keeps everything that changes in `self.memory`, a dictionary of tensors whose first axis is the
 row, and fills the hooks `start`, `advance` and `observe`; where it needs them also `measure`,
-`available_actions` and `restore`.
+`available_actions`, `restore` and `draw`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from marlbench.environments.contract import (
@@ -29,6 +31,8 @@ class TensorSimulator(BatchedEnvironment):
         limit_terminates: True where an episode that reaches its limit is over by the rules of the task, and
             is terminated instead of truncated.
     """
+
+    draws_final = True
 
     specification: EnvironmentSpecification
     limit_terminates: bool = False
@@ -51,6 +55,9 @@ class TensorSimulator(BatchedEnvironment):
         self._nothing = torch.zeros(rows, agents, device=device)
         self._none_ended = torch.zeros(rows, dtype=torch.bool, device=device)
         self._all_ended = torch.ones(rows, dtype=torch.bool, device=device)
+        # Once something was drawn, the ends of episodes are kept for a picture; training does not pay for it.
+        self._drawn = False
+        self._ends: tuple[Tensor, dict[str, Tensor]] | None = None
 
     @abstractmethod
     def start(self, keys: Tensor) -> dict[str, Tensor]:
@@ -81,6 +88,22 @@ class TensorSimulator(BatchedEnvironment):
         """bool [row, agent, action] of the present memory."""
         return self._everything
 
+    def draw(self, memory: dict[str, Tensor], row: int) -> NDArray[np.uint8]:
+        """A picture, uint8 [height, width, 3], of one row.
+
+        Args:
+            memory: of that row, on the CPU; tensors without the row axis.
+            row: its number, for what was drawn of it before.
+        """
+        return super().render(row)
+
+    def render(self, row: int) -> NDArray[np.uint8]:
+        self._drawn = True
+        memory = self.memory
+        if self._ends is not None and bool(self._ends[0][row]):
+            memory = self._ends[1]
+        return self.draw({name: value[row].cpu() for name, value in memory.items()}, row)
+
     def measure(self) -> dict[str, Tensor]:
         """The task's measures over the episode so far, name -> float [row]; called where an episode ends."""
         return {}
@@ -94,11 +117,13 @@ class TensorSimulator(BatchedEnvironment):
         self._episode.zero_()
         self._elapsed.zero_()
         self._lockstep = 0
+        self._ends = None
         self.memory = self.start(derive(self._keys, 0))
         self.restore()
         return self._show()
 
     def step(self, action: Tensor) -> Step:
+        self._ends = None
         reward, terminated = self.advance(action)
         limit = self.specification.episode_limit
         if terminated is None and self._lockstep is not None:
@@ -148,6 +173,8 @@ class TensorSimulator(BatchedEnvironment):
         final_available = self.available_actions()
         metrics = self.measure()
         ended = terminated | truncated
+        if self._drawn:
+            self._ends = (ended, {name: value.clone() for name, value in self.memory.items()})
         self._episode += ended
         fresh = self.start(derive(self._keys, self._episode))
         if every_row:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, model_validator
 from torch import Tensor
 
@@ -150,6 +152,8 @@ class MatrixGame(TensorSimulator):
         assert rounds is not None
         actions, learners = game.actions, 2 if parameters.co_player == "none" else 1
         self._actions, self._rounds, self._learners = actions, rounds, learners
+        self._game, self._co_player_name = game, parameters.co_player
+        self._drawn_events: dict[int, list[int]] = {}
         # An event is a cell of a stage's matrix, or the start, which comes last.
         self._start = len(game.stages) * actions * actions
         views = self._views(game, bool(parameters.memory), parameters.agent_identity)
@@ -275,6 +279,30 @@ class MatrixGame(TensorSimulator):
     def observe(self) -> tuple[Tensor, Tensor]:
         event = self.memory["event"]
         return self._view_of_event[event], torch.embedding(self._state_of_event, event)
+
+    def draw(self, memory: dict[str, Tensor], row: int) -> NDArray[np.uint8]:
+        from marlbench.environments.matrix_games.drawing import draw_game
+
+        event, cells = int(memory["event"]), self._actions * self._actions
+        if event == self._start or row not in self._drawn_events:
+            self._drawn_events[row] = []
+        if event != self._start:
+            self._drawn_events[row].append(event)
+        events = self._drawn_events[row]
+        pairs = [pair for stage in self._game.stages for line in stage for pair in line]
+        players = list(self.specification.agents)
+        if self._learners == 1:
+            players.append(self._co_player_name.replace("_", " "))
+        joint = [divmod(one % cells, self._actions) for one in events]
+        return draw_game(
+            self._game.stages[event // cells if events else 0],
+            ("C", "D") if self._game.dilemma else [str(action) for action in range(self._actions)],
+            players,
+            joint[-1] if joint else None,
+            (sum(pairs[one][0] for one in events), sum(pairs[one][1] for one in events)),
+            (len(events), self._rounds),
+            joint,
+        )
 
     def measure(self) -> dict[str, Tensor]:
         means = (self.memory["measures"] / self._rounds).to(torch.float32)

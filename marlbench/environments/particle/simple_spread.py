@@ -6,7 +6,9 @@ whose trajectories this simulator follows to 1e-5 from the same initial state an
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
@@ -85,6 +87,7 @@ class SimpleSpread(TensorSimulator):
         for pair, both in enumerate(self.world.pairs):
             weights[agents + pair, list(both)] = -parameters.local_ratio
         self._reward_of_facts = weights.to(device)
+        self._trails: dict[int, list[list[tuple[float, float]]]] = {}
 
     def _observation_matrix(self) -> Tensor:
         """[quantity, agent * features]: a feature is one packed quantity or a difference of two."""
@@ -124,6 +127,23 @@ class SimpleSpread(TensorSimulator):
         self._seen.copy_(self.world.packed)
         state = torch.mm(self._seen_by_row, self._observation_of_packed)
         return state.view(self.rows, self.world.agents, self._features), state
+
+    def draw(self, memory: dict[str, Tensor], row: int) -> NDArray[np.uint8]:
+        from marlbench.environments.particle.drawing import draw_world
+
+        agents, packed = self.world.agents, memory["packed"].tolist()
+
+        def points(quantity: str) -> list[tuple[float, float]]:
+            x, y = (self.world.index(quantity, 0, axis) for axis in range(2))
+            return list(zip(packed[x : x + agents], packed[y : y + agents], strict=True))
+
+        at = points("position")
+        # Agents are at rest only where an episode begins, or where they stay: then there is no way either.
+        if row not in self._trails or not any(packed[: 2 * agents]):
+            self._trails[row] = [[] for _ in range(agents)]
+        for trail, point in zip(self._trails[row], at, strict=True):
+            trail.append(point)
+        return draw_world(at, points("landmark"), [_RADIUS] * agents, self._trails[row])
 
     def measure(self) -> dict[str, Tensor]:
         return {
