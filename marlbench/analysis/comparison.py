@@ -168,7 +168,7 @@ def compare_matrix(
             state.value for cell in cells if (state := states[cell.id].state) is not State.DONE
         )
         protocol, told = notes.common_protocol(groups)
-        told += [*notes.unequal_budgets(groups), *notes.runs_apart(groups, here)]
+        told += [*notes.unequal_budgets(groups), *notes.tuned(groups), *notes.runs_apart(groups, here)]
         rows, aggregates, tests = judged([*groups, *(foreign.groups if foreign else ())], here | _of(foreign))
         beside = [row for numbers in published for row in numbers.beside(suite.name, rows)]
         comparisons.append(

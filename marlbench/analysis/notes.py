@@ -43,6 +43,24 @@ def unequal_budgets(groups: Sequence[CellGroup]) -> list[str]:
     return told
 
 
+def tuned(groups: Sequence[CellGroup]) -> list[str]:
+    """What it cost to choose settings, of the algorithms whose entry says so."""
+    from marlbench.catalog.selection import parse_seeds
+
+    found = {group.cell.label: group.suite.suite.algorithms.get(group.cell.label) for group in groups}
+    told = []
+    for label, entry in found.items():
+        if entry is None or entry.tuning is None:
+            continue
+        cost = entry.tuning
+        seeds = len(parse_seeds(cost.seeds_text))
+        on = f" on {_limited(cost.tasks)}" if cost.tasks else ""
+        told.append(
+            f"tuned: {label}, {cost.trials} trials x {seeds} seeds x {cost.steps:,} steps by {cost.metric}{on}"
+        )
+    return told
+
+
 def runs_apart(groups: Sequence[CellGroup], runs: Mapping[str, Run]) -> list[str]:
     """Runs that diverged, and runs whose metric is not a finite number."""
     told = []

@@ -51,6 +51,7 @@ def resolve(
     steps: int | None = None,
     preset: str | None = None,
     overrides: Sequence[Override] = (),
+    tuning: bool = False,
 ) -> Matrix:
     """The matrix of suites, given by name or path, and a selection.
 
@@ -61,6 +62,7 @@ def resolve(
         seeds, steps: instead of what the suites say.
         preset: name of a preset that every suite has; None or "full" for none.
         overrides: `--set` options; those for one label win over those for every algorithm.
+        tuning: to choose hyperparameters, not to compare: any seed may be used.
 
     Raises:
         UsageError: the selection names what does not exist, or selects nothing.
@@ -68,7 +70,9 @@ def resolve(
     """
     loaded = [load_suite(name) for name in dict.fromkeys(suites)]
     _refuse_namesakes(loaded)
-    selection = Selection(tuple(tasks), tuple(algorithms), seeds, steps, preset or FULL, tuple(overrides))
+    selection = Selection(
+        tuple(tasks), tuple(algorithms), seeds, steps, preset or FULL, tuple(overrides), tuning
+    )
     _check_selection(loaded, selection)
     used: set[str] = set()
     resolvers = [SuiteResolver(suite, selection, used) for suite in loaded]

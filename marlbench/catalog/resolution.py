@@ -13,7 +13,7 @@ from marlbench.catalog.plugged import Method, TaskEnvironment, method, task_envi
 from marlbench.catalog.provenance import Layers, Level, Origin, Resolved
 from marlbench.catalog.selection import Override, format_seeds
 from marlbench.catalog.suite import LoadedSuite, matching, seeds_of
-from marlbench.catalog.types import FULL, AlgorithmEntry, Preset, Protocol, Task
+from marlbench.catalog.types import FULL, TUNING_SEED, AlgorithmEntry, Preset, Protocol, Task
 from marlbench.errors import ConfigurationError, did_you_mean
 
 DTYPE = "float32"
@@ -40,7 +40,10 @@ class CellGroup:
 
 @dataclass(frozen=True)
 class Selection:
-    """What of the suites is asked for; empty or None means everything, or what the suite says."""
+    """What of the suites is asked for; empty or None means everything, or what the suite says.
+
+    `tuning`: to choose hyperparameters, not to compare: seeds that are reserved for that may be used.
+    """
 
     tasks: tuple[str, ...] = ()
     algorithms: tuple[str, ...] = ()
@@ -48,6 +51,7 @@ class Selection:
     steps: int | None = None
     preset: str = FULL
     overrides: tuple[Override, ...] = ()
+    tuning: bool = False
 
 
 class SuiteResolver:
@@ -242,6 +246,20 @@ class SuiteResolver:
         return value
 
     def _seeds(self, label: str, entry: AlgorithmEntry, origins: dict[str, Origin]) -> tuple[int, ...]:
+        seeds = self._chosen_seeds(label, entry, origins)
+        if entry.tuning is not None and not self.selection.tuning:
+            place: Location = ("algorithms", label, "tuning", "seeds")
+            used = set(seeds_of(entry.tuning.seeds, self.loaded.document, place))
+            clash = [seed for seed in seeds if seed in used or seed >= TUNING_SEED]
+            if clash:
+                raise ConfigurationError(
+                    f"{origins['seeds'].where}: the settings of '{label}' were chosen on the seeds "
+                    f"{format_seeds(sorted(used))}, so that they cannot be compared on the seed {clash[0]}.",
+                    f"Compare on seeds below {TUNING_SEED} that were not used for that.",
+                )
+        return seeds
+
+    def _chosen_seeds(self, label: str, entry: AlgorithmEntry, origins: dict[str, Origin]) -> tuple[int, ...]:
         if self.selection.seeds is not None:
             origins["seeds"] = Origin("command line", f"--seeds {format_seeds(self.selection.seeds)}")
             return self.selection.seeds

@@ -14,7 +14,7 @@ from marlbench.catalog.document import Document, Location, parse, read_bytes, sh
 from marlbench.catalog.lookup import GIVEN, Found, find
 from marlbench.catalog.provenance import first_problem, validate
 from marlbench.catalog.selection import parse_seeds
-from marlbench.catalog.types import FULL, RESERVED, Suite
+from marlbench.catalog.types import FULL, RESERVED, Suite, seeds_text
 from marlbench.errors import ConfigurationError, UsageError, did_you_mean
 
 
@@ -83,10 +83,8 @@ def check(document: Document, found: Found) -> Suite:
 
 def seeds_of(value: int | str | list[int], document: Document, location: Location) -> tuple[int, ...]:
     """The seeds that a suite file gives as a count, as text or as a list."""
-    # A list of one seed must not be read as a count.
-    text = ",".join(f"{seed}-{seed}" for seed in value) if isinstance(value, list) else str(value)
     try:
-        return parse_seeds(text)
+        return parse_seeds(seeds_text(value))
     except UsageError as error:
         raise document.error(location, str(error).removeprefix("seeds: "), error.hint) from None
 
@@ -128,6 +126,9 @@ def _check_seeds(suite: Suite, document: Document) -> None:
         for name, entry in entries.items():
             if entry.seeds is not None:
                 seeds_of(entry.seeds, document, (section, name, "seeds"))
+    for label, entry in suite.algorithms.items():
+        if entry.tuning is not None:
+            seeds_of(entry.tuning.seeds, document, ("algorithms", label, "tuning", "seeds"))
 
 
 def matching(glob: str, names: Sequence[str] | dict[str, Any]) -> list[str]:

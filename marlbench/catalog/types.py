@@ -10,6 +10,8 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 # Words that `--set` gives another meaning to.
 RESERVED = ("algorithm", "task", "protocol")
 SEED_LIMIT = 2**31
+# Seeds from here on are for choosing hyperparameters, those below for comparing.
+TUNING_SEED = 10_000
 FULL = "full"
 
 
@@ -24,6 +26,11 @@ Steps = Annotated[int, Field(ge=1, le=10**12)]
 Rows = Annotated[int, Field(ge=1, le=2**20)]
 # A count (5 = seeds 0 to 4), text as `--seeds` takes it, or a list of seeds.
 SeedsValue = int | str | list[int]
+
+
+def seeds_text(value: SeedsValue) -> str:
+    """Seeds of a suite file as `selection.parse_seeds` takes them: a list of one seed is no count."""
+    return ",".join(f"{seed}-{seed}" for seed in value) if isinstance(value, list) else str(value)
 
 
 class Model(BaseModel):
@@ -116,11 +123,36 @@ class Task(Model):
     score: Score
 
 
+class Tuning(Model):
+    """What it cost to choose an entry's hyperparameters. It changes no result and is no part of an identity.
+
+    Attributes:
+        trials, seeds, steps: so many hyperparameters were tried, on these seeds (as `--seeds` takes them), each trained
+            so long.
+        metric: by which the best was chosen.
+        tasks: on which it was searched, where that is known.
+        date: ISO 8601.
+    """
+
+    trials: Positive
+    seeds: SeedsValue
+    steps: Steps
+    metric: Name
+    tasks: list[Name] = []
+    date: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
+
+    @property
+    def seeds_text(self) -> str:
+        """The seeds as `selection.parse_seeds` takes them."""
+        return seeds_text(self.seeds)
+
+
 class AlgorithmEntry(Model):
     """One row of the comparison: a method with its hyperparameters in this suite.
 
     `algorithm` is the plug-in's name (default: the entry's own); `settings` names tuned settings of it, over
-    which `hyperparameters` lie; `tasks` restricts the entry to tasks whose name matches one of the globs.
+    which `hyperparameters` lie; `tasks` restricts the entry to tasks whose name matches one of the globs; `tuning`
+    says what the search for them cost.
     """
 
     algorithm: Name | None = None
@@ -130,6 +162,7 @@ class AlgorithmEntry(Model):
     steps: Steps | None = None
     seeds: SeedsValue | None = None
     tasks: Annotated[list[str], Field(min_length=1)] | None = None
+    tuning: Tuning | None = None
 
 
 class Preset(Model):

@@ -46,6 +46,7 @@ VERBS = {
     "reference": Verb("reference", "Measure what `regress` compares with, and show it."),
     "report": Verb("report", "Write the comparison of a suite as an HTML page with figures."),
     "crossplay": Verb("crossplay", "Pair trained policies of different cells in one team."),
+    "tune": Verb("tune", "Choose hyperparameters with a stated budget, on seeds of their own."),
     "sync": Verb("sync", "Bring MLflow up to date with the store."),
     "ui": Verb("ui", "Open the MLflow page of the store."),
     "doctor": Verb("doctor", "Check this installation."),

@@ -1,0 +1,1 @@
+"""Choosing hyperparameters with a stated budget, on seeds of their own."""
