@@ -115,8 +115,7 @@ def legend(comparison: Comparison) -> str:
     return (
         f"{_SPELT_OUT[comparison.shown[0]]} over seeds and its 95 % stratified bootstrap interval, "
         f"of {_evaluation(comparison.protocol)}. Scores are 0 and 1 at the task's bounds. "
-        f"n/N: runs counted of runs planned.{marks} Cost is of one run: steps/s of its job, hours, peak memory. "
-        "Revisions are 1 where none is shown."
+        f"n/N: runs counted of runs planned.{marks} Cost is of one run: steps/s of its job, hours, peak memory."
     )
 
 

@@ -128,13 +128,16 @@ def too_few(rows: Sequence[Row]) -> list[str]:
 
 def beside(published: Sequence[PublishedRow]) -> list[str]:
     """Where published numbers come from, and what differs from our protocol; one sentence for each table."""
-    told = {}
+    protocols: dict[tuple[str, str], str] = {}
+    differences: dict[tuple[str, str], dict[str, None]] = {}
     for row in published:
-        told[row.source] = (
-            f"published [{row.label}], shown and not pooled: {row.source}. {row.protocol}"
-            + "".join(f"; {difference}" for difference in row.differences)
-        )
-    return list(told.values())
+        key = (row.label, row.source)
+        protocols[key] = row.protocol
+        differences.setdefault(key, {}).update(dict.fromkeys(row.differences))
+    return [
+        f"published [{key[0]}], shown and not pooled: {key[1]}: {'; '.join([protocol, *differences[key]])}"
+        for key, protocol in protocols.items()
+    ]
 
 
 def mixed(runs: Iterable[Run]) -> list[str]:

@@ -42,7 +42,7 @@ def render(comparisons: Iterable[Comparison], console: Console) -> None:
             table = _one_below_the_other(found, hours, console.width)
         console.print(table, crop=False)
         console.print(Text(protocol_line(comparison), style="dim"))
-        console.print(Text(legend(comparison), style="dim"))
+        console.print(Text(f"{legend(comparison)} Revisions are 1 where none is shown.", style="dim"))
         for note in comparison.notes:
             console.print(Text(f"note: {note}"))
 

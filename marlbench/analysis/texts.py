@@ -21,7 +21,7 @@ _MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]<>|~#"})
 _LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
+        "~": r"$\sim$",
         "^": r"\textasciicircum{}",
         "<": r"\textless{}",
         ">": r"\textgreater{}",
