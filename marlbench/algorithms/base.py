@@ -303,9 +303,11 @@ def sharing_for(option: SharingOption, setting: Setting) -> Sharing:
     return Sharing(option, setting.agents, setting.device)
 
 
-def initialised(stack: ParameterStack, networks: Sequence[Any], seeds: Sequence[int], learners: int) -> None:
-    """Draw the first parameters of every learner from its member's own stream."""
-    for member, generator in enumerate(generators(seeds, stream=0)):
+def initialised(
+    stack: ParameterStack, networks: Sequence[Any], seeds: Sequence[int], learners: int, stream: int = 0
+) -> None:
+    """Draw the first parameters of every learner from a stream of its member's own."""
+    for member, generator in enumerate(generators(seeds, stream)):
         for learner in range(learners):
             for network in networks:
                 network.initialise(stack.parameters, member * learners + learner, generator)

@@ -1,118 +1,107 @@
-"""What off-policy methods share: transitions from one decision of an agent to its next, kept in a replay."""
+"""The schedule of off-policy methods: remember every joint step, learn from samples when updates fall due."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from marlbench.algorithms.base import Setting
-from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
-from marlbench.training.replay import Field, Replay
+from marlbench.algorithms.base import Algorithm, Setting, generators
+from marlbench.algorithms.experience import Experience
+from marlbench.environments.contract import Step
 
 
-def transition_fields(specification: EnvironmentSpecification) -> dict[str, Field]:
-    """What is stored of each row at each joint step."""
-    agents, features = len(specification.agents), specification.observation_size
-    fields = {
-        "observation": Field((agents, features)),
-        "following_observation": Field((agents, features)),
-        "reward": Field((agents,)),
-        "terminated": Field((agents,), "bool"),
-    }
-    if isinstance(specification.action, Discrete):
-        fields["action"] = Field((agents,), "int64")
-        if specification.masks_actions:
-            fields["following_available"] = Field((agents, specification.action.count), "bool")
-    else:
-        fields["action"] = Field((agents, specification.action.size))
-    if specification.skips_steps:
-        fields["valid"] = Field((agents,), "bool")
-    return fields
+class OffPolicy(Algorithm):
+    """Base of methods with a replay. Subclasses write `update` and say what they learnt.
 
+    Everything is scheduled in environment steps of one member: updates begin after `learning_starts` of them and fall
+    due every `update_interval`; a joint step is `rows` of them.
 
-def slack_for(capacity: int) -> int:
-    """Joint steps that may be written between two checkpoints: a tenth of the capacity, at least 256."""
-    return max(256, capacity // 10)
-
-
-class TransitionReplay:
-    """A replay of transitions. Where agents skip steps, a transition starts at a decision of an agent and is written
-    when the agent decides again, its episode ends or its slot gets another occupant; `valid` marks what was written.
+    Attributes:
+        experience: the replay.
+        generators: one per member, for sampling.
+        steps: environment steps so far.
     """
 
-    def __init__(self, setting: Setting, capacity: int) -> None:
-        specification = setting.specification
-        self.members, self.rows = setting.members, setting.rows
-        self.masks, self.skips = specification.masks_actions, specification.skips_steps
-        directory = None if setting.directory is None else setting.directory / "replay"
-        fields = transition_fields(specification)
-        self.replay = Replay(directory, fields, self.members, self.rows, capacity, slack_for(capacity))
-        self._open: dict[str, Tensor] = {}
-        if self.skips:
-            lead = (self.members * self.rows, setting.agents)
-            self._open = {
-                "observation": torch.zeros(*lead, specification.observation_size, device=setting.device),
-                "action": torch.zeros(
-                    *lead, *fields["action"].shape[1:], dtype=getattr(torch, fields["action"].dtype)
-                ).to(setting.device),
-                "reward": torch.zeros(lead, device=setting.device),
-                "waiting": torch.zeros(lead, dtype=torch.bool, device=setting.device),
-            }
+    def __init__(
+        self, setting: Setting, experience: Experience, learning_starts: int, update_interval: int
+    ) -> None:
+        self.setting, self.experience = setting, experience
+        self.learning_starts, self.update_interval = learning_starts, update_interval
+        self.rollout_length = max(1, update_interval // setting.rows)
+        self.generators = generators(setting.seeds, stream=2)
+        self.steps = 0
+        self.updates_due = 0.0
 
-    def add(self, step: Step, action: Tensor, following: Step) -> None:
-        """Record one joint step."""
-        values = {
-            "observation": step.observation,
-            "following_observation": following.final_observation,
-            "reward": following.reward,
-            "terminated": following.terminated,
-            "action": action,
-        }
-        if self.masks:
-            values["following_available"] = following.final_available_actions
-        if self.skips:
-            values.update(self._decisions(step, action, following))
-        self.replay.append(
-            {name: v.view(self.members, self.rows, *v.shape[1:]) for name, v in values.items()}
-        )
+    @staticmethod
+    def capacity(replay_steps: int, rows: int) -> int:
+        """Joint steps of a replay that keeps so many environment steps."""
+        return max(1, replay_steps // rows)
 
-    def _decisions(self, step: Step, action: Tensor, following: Step) -> dict[str, Tensor]:
-        kept, acting = self._open, step.acting
+    @abstractmethod
+    def update(self) -> dict[str, Tensor]:
+        """One update of every learner from a sample; returns measures, name -> [member] or [member x learner]."""
 
-        def choose(new: Tensor, old: Tensor) -> Tensor:
-            return torch.where(acting.view(*acting.shape, *(1,) * (new.dim() - 2)), new, old)
+    @abstractmethod
+    def learnt(self) -> dict[str, Any]:
+        """What updates change: tensors and plain values."""
 
-        kept["observation"] = choose(step.observation, kept["observation"])
-        kept["action"] = choose(action, kept["action"])
-        kept["reward"] = torch.where(acting, 0.0, kept["reward"]) + following.reward
-        waiting = kept["waiting"] | acting
-        over = following.terminated | following.truncated | following.new_occupant
-        written = waiting & (following.acting | over)
-        kept["waiting"] = waiting & ~written
-        return {
-            "observation": kept["observation"],
-            "action": kept["action"],
-            "reward": kept["reward"],
-            # The one who left is not worth what its successor sees.
-            "terminated": following.terminated | (following.new_occupant & ~following.truncated),
-            "valid": written,
-        }
+    @abstractmethod
+    def load_learnt(self, state: Mapping[str, Any]) -> None:
+        """Take over what `learnt` returned."""
 
-    def forget_open(self) -> None:
-        """Drop the transitions that wait for their agent's next decision."""
-        if self._open:
-            self._open["waiting"].zero_()
+    def begin(self, steps: int) -> None:
+        self.steps = steps
+
+    def observe(self, step: Step, memory: Tensor | None, action: Tensor, following: Step) -> None:
+        self.experience.add(step, memory, action, following)
+        self.steps += self.setting.rows
+        if self.steps > self.learning_starts:
+            self.updates_due += self.setting.rows / self.update_interval
+
+    def learn(self) -> dict[str, Tensor]:
+        updates = int(self.updates_due)
+        self.updates_due -= updates
+        if not updates or not self.experience.available:
+            return {}
+        totals: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        for _ in range(updates):
+            for name, value in self.update().items():
+                totals[name] = totals[name] + value if name in totals else value
+                counts[name] = counts.get(name, 0) + 1
+        members = self.setting.members
+        return {name: (total / counts[name]).view(members, -1).mean(1) for name, total in totals.items()}
+
+    def rows_restarted(self) -> int:
+        self.experience.rows_restarted()
+        return 0
+
+    @property
+    def must_checkpoint(self) -> bool:
+        return self.experience.replay.must_checkpoint
+
+    def checkpoint_begins(self) -> None:
+        self.experience.replay.flush()
+
+    def checkpoint_done(self) -> None:
+        self.experience.replay.checkpoint_done()
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "replay": self.replay.state_dict(),
-            "open": {name: value.clone() for name, value in self._open.items()},
+            "learnt": self.learnt(),
+            "generators": [g.get_state() for g in self.generators],
+            "experience": self.experience.state_dict(),
+            "steps": self.steps,
+            "updates_due": self.updates_due,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.replay.load_state_dict(state["replay"])
-        for name, value in state["open"].items():
-            self._open[name] = value.to(self._open[name].device, copy=True)
+        self.load_learnt(state["learnt"])
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(saved.cpu())
+        self.experience.load_state_dict(state["experience"])
+        self.steps = int(state["steps"])
+        self.updates_due = float(state["updates_due"])

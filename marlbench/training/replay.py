@@ -1,30 +1,64 @@
-"""Replay in memory-mapped files: as large as the disk, and consistent after any crash.
+"""Replay: a ring of joint steps as large as the disk, and consistent after any crash.
 
-The files hold `capacity + slack` joint steps in a ring. The logical content is always the last `capacity` joint steps,
-so what is written after a checkpoint goes into the slack, never over a step that the checkpoint's content includes.
-Before the slack is used up a checkpoint is demanded (`must_checkpoint`). A resumed job therefore finds every step that
-its checkpoint speaks of, whatever was written after it, and samples exactly what it would have sampled.
+The ring holds `capacity + slack` joint steps. The logical content is always the last `capacity` joint steps, so what
+is written after a checkpoint goes into the slack, never over a step that the checkpoint's content includes. Before the
+slack is used up a checkpoint is demanded (`must_checkpoint`). A resumed job therefore finds every step that its
+checkpoint speaks of, whatever was written after it, and samples exactly what it would have sampled.
+
+What follows a joint step is not stored again: the following value of a `chained` field is that of the next slot. Only
+where a row's episode was cut does a second, smaller ring keep what the row showed last.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from marlbench.training.priorities import Priorities
+from marlbench.training.storage import Field, Storage
+
+__all__ = ["Drawn", "Field", "Replay", "Transitions"]
+
+FIRST_FINALS = 16
+FLAGS = ("cut", "kept")
+
 
 @dataclass(frozen=True)
-class Field:
-    """One recorded quantity: the shape that one row contributes at one joint step, and how it is stored."""
+class Drawn:
+    """What was sampled: all [member, batch], where the replay's indices live.
 
-    shape: tuple[int, ...]
-    dtype: str = "float32"
+    Attributes:
+        start: number of the first joint step, counted from the beginning of training.
+        row: of the member's rows.
+        leaf: of the priorities; None where sampling is uniform.
+        probability: with which it was drawn times the number of what could be drawn; None where sampling is uniform.
+    """
+
+    start: Tensor
+    row: Tensor
+    leaf: Tensor | None = None
+    probability: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Sampled transitions over `steps` joint steps, or over fewer where an episode ended within them.
+
+    Attributes:
+        first: every field at the first joint step, name -> [member, batch, *shape].
+        following: chained fields after the last joint step, name -> [member, batch, *shape].
+        later: for k = 1 ... steps - 1 the fields that are not chained at step k, and `going`, bool [member, batch]:
+            the episode had not ended before it.
+    """
+
+    first: dict[str, Tensor]
+    following: dict[str, Tensor]
+    later: list[dict[str, Tensor]]
 
 
 class Replay:
@@ -37,6 +71,10 @@ class Replay:
         rows: environment rows of each member.
         capacity: joint steps of the logical content.
         slack: joint steps that may be written between two checkpoints; at least one.
+        chained: fields of which the following value is the next joint step's.
+        device: where samples are wanted.
+        stride, span: samples begin at multiples of `stride` and reach `span` joint steps further.
+        prioritised: sample by priorities that `reprioritise` sets; else uniformly.
     """
 
     def __init__(
@@ -47,36 +85,73 @@ class Replay:
         rows: int,
         capacity: int,
         slack: int,
+        *,
+        chained: Sequence[str] = (),
+        device: torch.device = torch.device("cpu"),  # noqa: B008
+        stride: int = 1,
+        span: int = 1,
+        prioritised: bool = False,
     ) -> None:
         self.members, self.rows = members, rows
-        self.capacity, self.slots = capacity, capacity + max(slack, 1)
+        self.capacity, self.slack = capacity, max(slack, 1)
+        self.chained, self.stride, self.span = tuple(chained), stride, span
+        # One slot more for what follows the last joint step.
+        self.slots = capacity + self.slack + bool(chained)
         self.written = 0
         self._checkpointed = 0
         self._pending = 0
-        self._files: list[np.memmap] = []
-        self._stored: dict[str, Tensor] = {}
-        for name, field in fields.items():
-            shape = (self.slots, members, rows, *field.shape)
-            if directory is None:
-                self._stored[name] = torch.from_numpy(np.zeros(shape, field.dtype))
-                continue
-            directory.mkdir(parents=True, exist_ok=True)
-            path = directory / f"{name}.bin"
-            size = prod(shape) * np.dtype(field.dtype).itemsize
-            # A file of the right size is the one of the attempt before: its checkpointed steps are still needed.
-            if not path.exists() or path.stat().st_size != size:
-                with path.open("wb") as created:
-                    # A hole in a mapped file would kill the process with SIGBUS when the disk is full.
-                    os.posix_fallocate(created.fileno(), 0, size)
-            file = np.memmap(path, dtype=field.dtype, mode="r+", shape=shape)
-            self._files.append(file)
-            self._stored[name] = torch.from_numpy(file)
+        self.device, self._directory = device, directory
+        self.fields = dict(fields)
+        lead = (members, rows)
+        flags = {name: Field((), "bool") for name in FLAGS} if chained else {}
+        self.steps = Storage(directory, self.fields | flags, self.slots, lead, device)
+        self.place = self.steps.place
+        self._on_device = self.place.type == "cuda"
+        self._head: dict[str, Tensor] = {}
+        self._head_written = True
+        self.finals_written = 0
+        self._outgrown: list[Storage] = []
+        self._unneeded: list[Storage] = []
+        if chained:
+            # How many final entries came before each joint step: a slot has one where the next slot counts more.
+            counts = {"finals_before": Field((), "int64")}
+            self._finals_before = Storage(
+                directory, counts, self.slots, (), device, on_device=self._on_device
+            )
+            self._finals = self._make_finals(FIRST_FINALS)
+            self._finals_needed = 0
+        self.priorities = None
+        if prioritised:
+            # Samples that a crash brings back may begin in the slack as well.
+            self._ring = self.slots // stride + 2
+            self.priorities = Priorities(members, self._ring * rows, self.place)
+            self._ready = self._expired = 0
+
+    def _make_finals(self, entries: int) -> Storage:
+        fields = {name: self.fields[name] for name in self.chained}
+        lead, prefix = (self.members, self.rows), f"final-{entries}-"
+        return Storage(self._directory, fields, entries, lead, self.device, prefix, self._on_device)
 
     @staticmethod
-    def size(fields: Mapping[str, Field], members: int, rows: int, capacity: int, slack: int) -> int:
-        """Bytes of the files."""
-        row = sum(prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields.values())
-        return row * members * rows * (capacity + max(slack, 1))
+    def size(
+        fields: Mapping[str, Field],
+        members: int,
+        rows: int,
+        capacity: int,
+        slack: int,
+        chained: Sequence[str] = (),
+        episode_limit: int | None = None,
+    ) -> int:
+        """Bytes of the files, estimated from above where episodes are cut by nothing but their limit."""
+        row = sum(field.bytes for field in fields.values())
+        slots = capacity + max(slack, 1)
+        if not chained:
+            return row * members * rows * slots
+        final = sum(fields[name].bytes for name in chained)
+        # Rows may end at different times, and the ring of finals is doubled when it is full.
+        share = 1.0 if episode_limit is None else min(1.0, members * rows / episode_limit)
+        finals = max(FIRST_FINALS, 2 * int(share * slots))
+        return (row + 1) * members * rows * (slots + 1) + 8 * slots + final * members * rows * finals
 
     def __len__(self) -> int:
         """Joint steps of the logical content."""
@@ -84,44 +159,237 @@ class Replay:
 
     @property
     def must_checkpoint(self) -> bool:
-        return self.written - self._checkpointed >= self.slots - self.capacity
+        return self.written - self._checkpointed >= self.slack
 
-    def append(self, values: Mapping[str, Tensor]) -> None:
-        """Record one joint step: name -> [member, row, *shape]."""
-        if self.must_checkpoint and self._files:
+    def append(
+        self,
+        values: Mapping[str, Tensor],
+        following: Mapping[str, Tensor] | None = None,
+        cut: Tensor | None = None,
+        kept: Tensor | None = None,
+        final: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Record one joint step.
+
+        Args:
+            values: every field, name -> [member, row, *shape].
+            following: chained fields as the rows show them next; to be left as they are until the next call.
+            cut: bool [member, row], where what follows is another episode; None for nowhere.
+            kept: bool [member, row], of these where what the episode showed last is what followed; None for nowhere.
+            final: chained fields as they were then; needed where a row is `kept`.
+        """
+        if self.must_checkpoint and self._directory is not None:
             raise RuntimeError("the replay's slack is used up: a checkpoint has to be durable first")
         slot = self.written % self.slots
-        for name, value in values.items():
-            self._stored[name][slot] = value
+        self.steps.write(slot, values)
+        if self.chained:
+            assert following is not None
+            self.steps.write(slot, {"cut": 0 if cut is None else cut, "kept": 0 if kept is None else kept})
+            self._finals_before.write(slot, {"finals_before": self.finals_written})
+            if final is not None:
+                self._write_final(final)
+            self._head, self._head_written = dict(following), False
         self.written += 1
 
-    def sample(self, generators: Sequence[Generator], batch: int) -> dict[str, Tensor]:
-        """`batch` rows of each member's own, uniformly with replacement: name -> [member, batch, *shape]."""
-        length = len(self)
-        oldest = self.written - length
-        drawn = torch.stack([torch.randint(length * self.rows, (batch,), generator=g) for g in generators])
-        slot = (oldest + drawn // self.rows) % self.slots
-        member = torch.arange(self.members).unsqueeze(1)
-        index = ((slot * self.members + member) * self.rows + drawn % self.rows).flatten()
-        found: dict[str, Tensor] = {}
-        for name, stored in self._stored.items():
-            shape = stored.shape[3:]
-            rows = stored.view(-1, *shape).index_select(0, index)
-            found[name] = rows.view(self.members, batch, *shape)
-        return found
+    def _write_final(self, final: Mapping[str, Tensor]) -> None:
+        entries = self._finals.entries
+        if self.finals_written - self._finals_needed >= entries:
+            oldest = max(0, self._checkpointed - self.capacity)
+            self._finals_needed = self._count_before(oldest % self.slots) if oldest < self.written else 0
+        if self.finals_written - self._finals_needed >= entries:
+            larger = self._make_finals(2 * entries)
+            larger.take_over(self._finals, range(self._finals_needed, self.finals_written))
+            # The checkpoint still speaks of the smaller ring.
+            self._outgrown.append(self._finals)
+            self._finals = larger
+        self._finals.write(self.finals_written % self._finals.entries, final)
+        self.finals_written += 1
+
+    def _count_before(self, slot: int) -> int:
+        return int(self._finals_before.at_place("finals_before", torch.tensor(slot, device=self.place)))
+
+    def _write_head(self) -> None:
+        if self.chained and not self._head_written:
+            slot = self.written % self.slots
+            self.steps.write(slot, self._head)
+            self._finals_before.write(slot, {"finals_before": self.finals_written})
+            self._head_written = True
+
+    def cut_all(self) -> None:
+        """What comes next belongs to other episodes in every row: the interrupted ones end, cut, with what they
+        showed last."""
+        if not self.chained or not self.written:
+            return
+        last = (self.written - 1) % self.slots
+        before = self._count_before(last)
+        cut, kept = (self._flag_at(name, last) for name in FLAGS)
+        final = self._head
+        if self.finals_written > before:
+            # Rows that ended at the last joint step themselves keep their own.
+            own = self._entry(self._finals, before % self._finals.entries)
+            final = {name: _where(cut, own[name], value) for name, value in self._head.items()}
+            self.finals_written = before
+        self._write_final(final)
+        self.steps.write(last, {"cut": 1, "kept": kept | ~cut})
+        self._head_written = False
+        self._write_head()
+
+    def _entry(self, storage: Storage, entry: int) -> dict[str, Tensor]:
+        index = torch.arange(self.members * self.rows, device=storage.place)
+        index = (entry * self.members * self.rows + index).view(self.members, self.rows)
+        return {name: storage.read(name, index) for name in self.chained}
+
+    def _flag_at(self, name: str, slot: int) -> Tensor:
+        index = torch.arange(self.members * self.rows, device=self.place)
+        index = (slot * self.members * self.rows + index).view(self.members, self.rows)
+        return self.flags(name, index)
+
+    def _units(self) -> tuple[int, int]:
+        """The samples that exist: from the first to before the last, in multiples of `stride`."""
+        oldest = self.written - len(self)
+        return -(-oldest // self.stride), (self.written - self.span) // self.stride + 1
+
+    @property
+    def available(self) -> bool:
+        """Whether there is anything to sample."""
+        low, high = self._units()
+        return high > low
+
+    def draw(self, generators: Sequence[Generator], batch: int) -> Drawn:
+        """`batch` samples of each member's own, with replacement."""
+        self._write_head()
+        low, high = self._units()
+        if self.priorities is None:
+            count = (high - low) * self.rows
+            drawn = torch.stack([torch.randint(count, (batch,), generator=g) for g in generators])
+            if self.place.type == "cuda":
+                drawn = drawn.pin_memory().to(self.place, non_blocking=True)
+            return Drawn((low + drawn // self.rows) * self.stride, drawn % self.rows)
+        self._keep_priorities(low, high)
+        leaf, probability = self.priorities.draw(generators, batch)
+        unit, row = leaf // self.rows, leaf % self.rows
+        # The number of a unit from its place in the ring: the only one of its remainder within the content.
+        unit = low + (unit - low) % self._ring
+        return Drawn(unit * self.stride, row, leaf, probability * ((high - low) * self.rows))
+
+    def _keep_priorities(self, low: int, high: int) -> None:
+        """What is new gets the largest priority so far, what is no longer content none."""
+        assert self.priorities is not None
+        largest = self.priorities.largest
+        for first, last, priority in (
+            (self._expired, min(low, self._ready), torch.zeros_like(largest)),
+            (max(self._ready, low), high, largest),
+        ):
+            if last > first:
+                unit = torch.arange(first, last, device=self.place).view(-1, 1) % self._ring
+                leaf = (unit * self.rows + torch.arange(self.rows, device=self.place)).flatten()
+                leaf = leaf.expand(self.members, -1)
+                self.priorities.set(leaf, priority.expand(-1, leaf.shape[1]))
+        self._expired, self._ready = max(low, self._expired), max(high, self._ready)
+
+    def reprioritise(self, drawn: Drawn, priority: Tensor) -> None:
+        """Set the priorities of what was drawn: [member, batch], positive."""
+        assert self.priorities is not None
+        assert drawn.leaf is not None
+        self.priorities.update(drawn.leaf, priority.to(self.place))
+
+    def index(self, number: Tensor, row: Tensor) -> Tensor:
+        """Where the rows of joint steps lie: int64 [member, ...] of joint step and row."""
+        member = torch.arange(self.members, device=self.place).view(-1, *(1,) * (number.dim() - 1))
+        return (number % self.slots * self.members + member) * self.rows + row
+
+    def transitions(self, drawn: Drawn) -> Transitions:
+        """What was drawn as transitions over `span` joint steps."""
+        index = self.index(drawn.start, drawn.row)
+        first = {name: self.steps.read(name, index) for name in self.fields}
+        last, later = drawn.start, []
+        going = torch.ones_like(drawn.row, dtype=torch.bool)
+        for _ in range(1, self.span):
+            going = going & ~self.flags("cut", self.index(last, drawn.row))
+            last = torch.where(going, last + 1, last)
+            index = self.index(last, drawn.row)
+            fields = {n: self.steps.read(n, index) for n in self.fields if n not in self.chained}
+            later.append(fields | {"going": going.to(self.device, non_blocking=True)})
+        following = {}
+        if self.chained:
+            index = self.index(last + 1, drawn.row)
+            following = {name: self.steps.read(name, index) for name in self.chained}
+            self.put_finals(following, last, drawn.row, self.flags("kept", self.index(last, drawn.row)))
+        return Transitions(first, following, later)
+
+    def flags(self, name: str, index: Tensor) -> Tensor:
+        """A field where the indices live, not where samples are wanted."""
+        return self.steps.at_place(name, index)
+
+    def put_finals(self, values: dict[str, Tensor], number: Tensor, row: Tensor, wanted: Tensor) -> None:
+        """Replace the chained fields of `values` by the final ones where `wanted`."""
+        if not self.finals_written:
+            return
+        entry = self._finals_before.at_place("finals_before", number % self.slots) % self._finals.entries
+        member = torch.arange(self.members, device=self.place).view(-1, *(1,) * (number.dim() - 1))
+        index = (entry * self.members + member) * self.rows + row
+        if self.place.type == "cuda":
+            for name in values:
+                values[name] = _where(wanted, self._finals.read(name, index), values[name])
+            return
+        chosen = wanted.flatten().nonzero().squeeze(1)
+        if chosen.numel():
+            index = index.expand(wanted.shape).flatten()[chosen]
+            chosen = chosen.to(self.device)
+            for name, value in values.items():
+                flat = value.view(-1, *self.fields[name].shape)
+                flat.index_copy_(0, chosen, self._finals.read(name, index))
 
     def flush(self) -> None:
         """Make what was appended durable: called before a state that speaks of it is written."""
-        for file in self._files:
-            file.flush()
+        self._write_head()
+        for storage in self._storages():
+            storage.flush()
         self._pending = self.written
+        self._unneeded, self._outgrown = self._unneeded + self._outgrown, []
+
+    def _storages(self) -> list[Storage]:
+        return [self.steps, self._finals_before, self._finals] if self.chained else [self.steps]
 
     def checkpoint_done(self) -> None:
         """The state that was last flushed for is durable."""
         self._checkpointed = self._pending
+        for storage in self._unneeded:
+            for path in storage.paths:
+                path.unlink(missing_ok=True)
+        self._unneeded = []
 
-    def state_dict(self) -> dict[str, int]:
-        return {"written": self.written}
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"written": self.written}
+        if self.chained:
+            state["finals"] = {"written": self.finals_written, "entries": self._finals.entries}
+            state["head"] = {name: value.clone() for name, value in self._head.items()}
+            if self.written:
+                # What the first joint step after an interrupted episode may have changed before a crash.
+                last = (self.written - 1) % self.slots
+                state["flags"] = {name: self._flag_at(name, last) for name in FLAGS}
+        if self.priorities is not None:
+            state["priorities"] = self.priorities.state_dict()
+            state["units"] = [self._expired, self._ready]
+        return state
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.written = self._checkpointed = self._pending = int(state["written"])
+        self.steps.reload()
+        if self.chained:
+            self.finals_written, self._finals_needed = int(state["finals"]["written"]), 0
+            self._finals = self._make_finals(int(state["finals"]["entries"]))
+            self._finals.reload()
+            self._finals_before.reload()
+            self._head = {n: v.to(self.device, copy=True) for n, v in state["head"].items()}
+            self._head_written = not self.written
+            if self.written:
+                self.steps.write((self.written - 1) % self.slots, state["flags"])
+            self._write_head()
+        if self.priorities is not None:
+            self.priorities.load_state_dict(state["priorities"])
+            self._expired, self._ready = state["units"]
+
+
+def _where(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    return torch.where(chosen.view(*chosen.shape, *(1,) * (one.dim() - chosen.dim())), one, other)

@@ -1,0 +1,478 @@
+"""What value-based methods share: an action value of each agent, and what is made of them.
+
+The deep Q-network of Mnih et al. 2015 (replay, target network; eq. 2) for one agent or, with a mixer, for the team:
+
+    L(theta) = E[ (y - Q(o, a))^2 ],   y = r + gamma max_a' Q_target(o', a')   (y = r where the episode terminated)
+
+`double` takes the action a' of Q and its value of Q_target (van Hasselt et al. 2016, eq. 4), `n_step` sums n rewards
+before it bootstraps (Sutton 1988), `prioritised` samples by |y - Q| (Schaul et al. 2016). Recurrent forms unroll
+sequences from the recurrent state that was stored when they were played, after a burn-in without gradient
+(Kapturowski et al. 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from marlbench.algorithms.actors import EpsilonGreedyActor
+from marlbench.algorithms.adam import Adam
+from marlbench.algorithms.agent_identity import AgentIdentity
+from marlbench.algorithms.base import (
+    Hyperparameters,
+    Memory,
+    Setting,
+    discrete_actions,
+    initialised,
+    sharing_for,
+)
+from marlbench.algorithms.distributions import mask_logits
+from marlbench.algorithms.experience import Experience, Keep, ReplayPrecision
+from marlbench.algorithms.gradients import backward, clip_together
+from marlbench.algorithms.mixers import JointChoice, Mixer
+from marlbench.algorithms.networks import AgentNetwork
+from marlbench.algorithms.off_policy import OffPolicy
+from marlbench.algorithms.sharing import SharingOption
+from marlbench.algorithms.stack import Activation, ParameterStack
+from marlbench.algorithms.targets import decision_targets, step_targets
+from marlbench.environments.contract import EnvironmentSpecification
+from marlbench.errors import ConfigurationError
+from marlbench.training.replay import Drawn
+from marlbench.training.storage import LARGE_BYTES
+
+# What the rows show before and after a step, as far as it is kept.
+SHOWN = ("observation", "state", "available_actions", "acting")
+
+
+def legacy(value: Any) -> dict[str, Any]:
+    return {"legacy": value}
+
+
+class QLearningHyperparameters(Hyperparameters):
+    """Settings of Q-learners; everything that is scheduled is scheduled in environment steps of one seed."""
+
+    sharing: SharingOption = Field("shared", description="which agents share parameters")
+    agent_identity: bool = Field(
+        False,
+        description="append a one-hot of the agent to its observation where agents share parameters",
+        json_schema_extra=legacy(False),
+    )
+    hidden: tuple[int, ...] = Field((64, 64), description="units of the hidden layers")
+    activation: Activation = Field("relu", description="after every hidden layer")
+    recurrent_units: int = Field(
+        0, ge=0, description="of a GRU after the hidden layers; 0 for none", json_schema_extra=legacy(0)
+    )
+    sequence_length: int = Field(
+        32, ge=1, description="joint steps of a replayed sequence (recurrent)", json_schema_extra=legacy(32)
+    )
+    burn_in: int = Field(
+        0, ge=0, description="joint steps before them that warm up the memory", json_schema_extra=legacy(0)
+    )
+    learning_rate: float = Field(5e-4, gt=0, description="of Adam")
+    discount: float = Field(0.99, ge=0, le=1, description="gamma")
+    double: bool = Field(
+        False,
+        description="the target's action is the learning network's best",
+        json_schema_extra=legacy(False),
+    )
+    n_step: int = Field(
+        1, ge=1, description="rewards summed before a target bootstraps", json_schema_extra=legacy(1)
+    )
+    batch: int = Field(
+        128, ge=1, description="environment rows (recurrent: sequences) of an update, with all their agents"
+    )
+    replay_steps: int = Field(100_000, ge=1, description="environment steps kept")
+    replay_dtype: ReplayPrecision = Field(
+        "float32",
+        description="observations and states in the replay: exact, float16, or int8 with a scale for each vector",
+        json_schema_extra=legacy("float32"),
+    )
+    prioritised: bool = Field(
+        False, description="sample by the size of errors", json_schema_extra=legacy(False)
+    )
+    priority_exponent: float = Field(
+        0.6, ge=0, le=1, description="alpha: 0 samples uniformly", json_schema_extra=legacy(0.6)
+    )
+    importance_exponent: float = Field(
+        0.4,
+        ge=0,
+        le=1,
+        description="beta of the importance weights at the first step; 1 at the last",
+        json_schema_extra=legacy(0.4),
+    )
+    learning_starts: int = Field(1_000, ge=0, description="environment steps before the first update")
+    update_interval: int = Field(32, ge=1, description="environment steps between updates")
+    target_rate: float = Field(
+        0.01, gt=0, le=1, description="share of the target network replaced at an update"
+    )
+    target_interval: int = Field(
+        0,
+        ge=0,
+        description="environment steps between whole copies to the target network; 0 for `target_rate`",
+        json_schema_extra=legacy(0),
+    )
+    exploration_start: float = Field(1.0, ge=0, le=1, description="epsilon at the first step")
+    exploration_end: float = Field(0.05, ge=0, le=1, description="epsilon after its schedule")
+    exploration_fraction: float = Field(
+        0.5, gt=0, le=1, description="share of all steps over which epsilon falls"
+    )
+    maximum_gradient_norm: float = Field(
+        10.0, gt=0, description="of one learner; with a mixer, of the team together"
+    )
+
+
+TeamReward = Literal["mean", "sum"]
+
+
+class TeamHyperparameters(QLearningHyperparameters):
+    """Settings of methods that learn one value of the team."""
+
+    double: bool = Field(True, description="the target's action is the learning network's best")
+    team_reward: TeamReward = Field(
+        "mean", description="of the agents' rewards; where all get the same, mean is it"
+    )
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What an update learns from: values before and after, and what happened between; * stands for the axes of the
+    batch, [batch] or [time, batch].
+
+    Attributes:
+        values: Q of all actions, [member, *, agent, action], with gradients.
+        fields: those of the replay, name -> [member, *, ...].
+        target: y, [member, *, agent], or [member, *] of the team.
+        valid: what is learnt from, bool as `target`; None for everything.
+    """
+
+    values: Tensor
+    fields: dict[str, Tensor]
+    target: Tensor
+    valid: Tensor | None
+
+
+class QLearner(OffPolicy):
+    """Base of the value-based methods. Subclasses say how values of agents make one of the team: `mixer`."""
+
+    Hyperparameters: ClassVar[type[Hyperparameters]] = QLearningHyperparameters
+
+    @classmethod
+    def mixer(cls, setting: Setting, options: Any) -> Mixer | None:
+        """What makes the team's value; None where every agent learns its own from its own rewards."""
+        return None
+
+    def __init__(self, setting: Setting, hyperparameters: QLearningHyperparameters) -> None:
+        options: Any = hyperparameters
+        self.options = options
+        specification, device = setting.specification, setting.device
+        actions = discrete_actions(type(self).__name__.lower(), specification)
+        self._check(specification)
+        mixer = self.mixing = self.mixer(setting, options)
+        keep = self._keep(options, mixer is not None)
+        capacity = self.capacity(options.replay_steps, setting.rows)
+        if keep.sequence is not None and capacity < 2 * keep.sequence:
+            raise ConfigurationError(
+                f"replay_steps: {options.replay_steps} is {capacity} joint steps of {setting.rows} rows, which do not "
+                f"hold two sequences of {keep.sequence - 1}.",
+                hint="Raise replay_steps, or lower sequence_length or burn_in.",
+            )
+        experience = Experience(setting, capacity, keep, options.n_step, options.discount)
+        super().__init__(setting, experience, options.learning_starts, options.update_interval)
+        self.sharing = sharing_for(options.sharing, setting)
+        self.identity = AgentIdentity(options.agent_identity, self.sharing, device)
+        self.network = AgentNetwork(
+            "values",
+            specification.observation_size + self.identity.size,
+            options.hidden,
+            actions,
+            options.activation,
+            recurrent_units=options.recurrent_units,
+            image=specification.image,
+        )
+        self.stack = ParameterStack(self.network.layout, setting.members * self.sharing.groups, device)
+        initialised(self.stack, (self.network,), setting.seeds, self.sharing.groups)
+        self.stacks = [self.stack]
+        if mixer is not None and mixer.layout:
+            self.stacks.append(ParameterStack(mixer.layout, setting.members, device))
+            initialised(self.stacks[1], (mixer,), setting.seeds, 1, stream=3)
+        self.targets = [stack.flat.detach().clone() for stack in self.stacks]
+        self.target_parameters = [
+            stack.view(flat) for stack, flat in zip(self.stacks, self.targets, strict=True)
+        ]
+        self.optimisers = [Adam(stack, options.learning_rate) for stack in self.stacks]
+        self.policy = self.actor = EpsilonGreedyActor(
+            setting, self.stack, self.sharing, self.network, self.identity
+        )
+        self.copied_at = 0
+
+    def _check(self, specification: EnvironmentSpecification) -> None:
+        if self.options.n_step > 1 and specification.skips_steps:
+            raise ConfigurationError(
+                f"n_step: {self.options.n_step} needs agents that act at every step, and in this task they skip steps.",
+                hint="Use n_step: 1 for this task.",
+            )
+
+    @staticmethod
+    def _keep(options: QLearningHyperparameters, team: bool) -> Keep:
+        recurrent = options.recurrent_units > 0
+        return Keep(
+            state=team,
+            joint=team,
+            precision=options.replay_dtype,
+            # One element more, on which the last step's target bootstraps.
+            sequence=options.burn_in + options.sequence_length + 1 if recurrent else None,
+            memory_size=options.recurrent_units,
+            prioritised=options.prioritised,
+        )
+
+    @classmethod
+    def estimate_memory(
+        cls,
+        specification: EnvironmentSpecification,
+        hyperparameters: QLearningHyperparameters,
+        rows: int,
+        seeds: int,
+    ) -> Memory:
+        options = hyperparameters
+        team = issubclass(cls.Hyperparameters, TeamHyperparameters)
+        keep = cls._keep(options, team)
+        disk = keep.disk(specification, seeds, rows, cls.capacity(options.replay_steps, rows))
+        samples = options.batch * seeds * (keep.sequence or 1)
+        width = 2 * specification.observation_size + 6 * sum(options.hidden) + 24 * options.recurrent_units
+        shared = 2 * specification.state_size if team else 0
+        tree = 32 * options.replay_steps * seeds if options.prioritised else 0
+        resident = 4 * samples * (width * len(specification.agents) + shared) + tree
+        return Memory(resident=resident + min(disk, LARGE_BYTES), disk=disk)
+
+    def begin(self, steps: int) -> None:
+        super().begin(steps)
+        options = self.options
+        share = min(1.0, steps / (options.exploration_fraction * self.setting.steps))
+        self.actor.epsilon = options.exploration_start + share * (
+            options.exploration_end - options.exploration_start
+        )
+
+    def update(self) -> dict[str, Tensor]:
+        options = self.options
+        drawn = self.experience.replay.draw(self.generators, options.batch)
+        lesson = self._sequences(drawn) if options.recurrent_units else self._transitions(drawn)
+        parameters = [stack.parameters for stack in self.stacks]
+        chosen = self._of_choice(parameters, lesson.values, lesson.fields["action"], lesson.fields)
+        error = lesson.target - chosen
+        loss = self._loss(error.square(), lesson, self._importance(drawn, error.dim()))
+        if self.mixing is None:
+            self.stack.backward(loss)
+            norm = self.stack.clip_gradient(options.maximum_gradient_norm)
+        else:
+            backward(self.stacks, loss)
+            norm = clip_together(self.stacks, self.setting.members, options.maximum_gradient_norm)
+        for optimiser in self.optimisers:
+            optimiser.step()
+        with torch.no_grad():
+            self._move_targets()
+            if options.prioritised:
+                self.experience.replay.reprioritise(drawn, self._priority(error.detach(), lesson.valid))
+            measured = chosen.detach() if self.mixing is not None else self._per_learner(chosen.detach())
+            return {"loss": loss.detach(), "value_mean": measured.flatten(1).mean(1), "gradient_norm": norm}
+
+    def _values(self, parameters: Mapping[str, Tensor], observation: Tensor) -> Tensor:
+        """Q of a memoryless network: [member, batch, agent, features] -> [member, batch, agent, action]."""
+        found = self.network(parameters, self.sharing.fold(self.identity(observation)))
+        return self.sharing.unfold(found, (observation.shape[1],))
+
+    def _transitions(self, drawn: Drawn) -> Lesson:
+        """One transition for each sample."""
+        fields = self.experience.transitions(drawn)
+        after = {name: fields[f"following_{name}"] for name in SHOWN if f"following_{name}" in fields}
+        with torch.no_grad():
+            following = self._values(self.target_parameters[0], after["observation"])
+            learning = following
+            if self.options.double:
+                learning = self._values(self.stack.parameters, after["observation"])
+            value = self._bootstrap(following, learning, after)
+            reward, alive = self._rewards(fields)
+            discount = fields.get("discount", self.options.discount)
+            if isinstance(discount, Tensor) and self.mixing is None:
+                discount = discount.unsqueeze(-1)
+            target = reward + discount * alive.to(reward.dtype) * value
+        valid = fields.get("valid")
+        if valid is not None and self.mixing is not None:
+            valid = valid.any(-1)
+        return Lesson(self._values(self.stack.parameters, fields["observation"]), fields, target, valid)
+
+    def _sequences(self, drawn: Drawn) -> Lesson:
+        """Every step of each sampled sequence after the burn-in."""
+        sequences, skip = self.experience.sequences(drawn), self.options.burn_in
+        observation, fresh = sequences.fields["observation"], sequences.fresh.unsqueeze(-1)
+        skips = "new_occupant" in sequences.fields
+        fresh = fresh | sequences.fields["new_occupant"] if skips else fresh.expand(observation.shape[:-1])
+        features, begins = (
+            self._stacked(self.identity(observation)),
+            self._stacked(fresh.unsqueeze(-1)).squeeze(-1),
+        )
+        memory = self.sharing.fold(sequences.memory)
+        length, batch = observation.shape[1] - skip, observation.shape[2]
+
+        def unrolled(parameters: Mapping[str, Tensor]) -> Tensor:
+            before = memory
+            if skip:
+                with torch.no_grad():
+                    _, warm = self.network.unroll(parameters, features[:, :skip], memory, begins[:, :skip])
+                    assert warm is not None
+                    before = warm
+            found, _ = self.network.unroll(parameters, features[:, skip:], before, begins[:, skip:])
+            return self.sharing.unfold(found.flatten(1, 2), (length, batch))
+
+        values = unrolled(self.stack.parameters)
+        fields = {name: value[:, skip:] for name, value in sequences.fields.items()}
+        with torch.no_grad():
+            following = unrolled(self.target_parameters[0])
+            learning = values.detach() if self.options.double else following
+            value = self._bootstrap(following, learning, fields)
+            before = {name: value[:, :-1] for name, value in fields.items()}
+            reward, alive = self._rewards(before)
+            transition = ~sequences.final[:, skip:-1]
+            ends = sequences.cut[:, skip:-1]
+            if self.mixing is None:
+                transition, ends = transition.unsqueeze(-1), ends.unsqueeze(-1)
+            if skips:
+                acting = fields["acting"]
+                if self.mixing is None:
+                    replaced = fields["new_occupant"][:, 1:]
+                    # The one who left is not worth what its successor sees.
+                    alive, ends = alive & ~replaced, ends | before["terminated"] | replaced
+                else:
+                    acting = acting.any(-1)
+                target, told = decision_targets(value, reward, alive, acting, ends, self.options.discount)
+                valid = told & transition
+            else:
+                target = step_targets(
+                    value, reward, alive, transition, self.options.discount, self.options.n_step
+                )
+                valid = transition.expand_as(target)
+        return Lesson(values[:, :-1], before, target, valid)
+
+    def _stacked(self, values: Tensor) -> Tensor:
+        """[member, time, batch, agent, features] -> [stack, time, sample, features]."""
+        folded = self.sharing.fold(values)
+        return folded.view(folded.shape[0], values.shape[1], -1, folded.shape[-1])
+
+    def _rewards(self, fields: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The reward that is learnt from and whether anything follows it: each agent's own, or the team's."""
+        reward = fields["reward"]
+        if self.mixing is None:
+            return reward, ~fields["terminated"]
+        team = reward.mean(-1) if self.options.team_reward == "mean" else reward.sum(-1)
+        return team, ~fields["over"]
+
+    def _bootstrap(self, values: Tensor, learning: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
+        """The value, after `values` of the target network, of the action that `learning` takes for the best."""
+        available = fields.get("available_actions")
+        if self.mixing is None and learning is values:
+            return _masked(values, available).amax(-1)
+        action = _masked(learning, available).argmax(-1)
+        return self._of_choice(self.target_parameters, values, action, fields)
+
+    def _of_choice(
+        self,
+        parameters: Sequence[Mapping[str, Tensor]],
+        values: Tensor,
+        action: Tensor,
+        fields: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Q of the actions chosen, [member, *, agent], or the team's, [member, *]."""
+        chosen = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
+        if self.mixing is None:
+            return chosen
+        best, acting = None, fields.get("acting")
+        if acting is not None:
+            chosen, acting = torch.where(acting, chosen, 0.0), acting.flatten(1, -2)
+        if self.mixing.needs_best:
+            best = _masked(values, fields.get("available_actions")).amax(-1).flatten(1, -2)
+        joint = JointChoice(
+            chosen.flatten(1, -2), best, action.flatten(1, -2), fields["state"].flatten(1, -2), acting
+        )
+        return self.mixing(parameters[-1], joint).view(chosen.shape[:-1])
+
+    def _per_learner(self, values: Tensor) -> Tensor:
+        """[member, *, agent] -> [stack, sample]."""
+        return self.sharing.fold(values.unsqueeze(-1)).squeeze(-1)
+
+    def _loss(self, square: Tensor, lesson: Lesson, importance: Tensor | None) -> Tensor:
+        """The mean over what is valid, of each learner, or of each member where there is one value of the team."""
+        if importance is not None:
+            square = square * importance
+        weight = None if lesson.valid is None else lesson.valid.to(square.dtype)
+        if self.mixing is None:
+            square = self._per_learner(square)
+            copies = self.sharing.sample_weight(self.setting.members, square.shape[1])
+            weight = None if weight is None else self._per_learner(weight)
+            if copies is not None:
+                weight = copies if weight is None else copies * weight
+        square = square.flatten(1)
+        if weight is None:
+            return square.sum(1) / square.shape[1]
+        weight = weight.flatten(1)
+        return (square * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+
+    def _importance(self, drawn: Drawn, axes: int) -> Tensor | None:
+        """(N P)^-beta over its largest, beta rising to 1 (Schaul et al. 2016, section 3.4)."""
+        if drawn.probability is None:
+            return None
+        start = self.options.importance_exponent
+        exponent = start + (1.0 - start) * min(1.0, self.steps / self.setting.steps)
+        weight = drawn.probability.clamp(min=1e-12) ** -exponent
+        weight = (weight / weight.amax(1, keepdim=True)).to(torch.float32).to(self.setting.device)
+        if self.options.recurrent_units:
+            weight = weight.unsqueeze(1)
+        return weight.unsqueeze(-1) if self.mixing is None else weight
+
+    def _priority(self, error: Tensor, valid: Tensor | None) -> Tensor:
+        """|error|^alpha of each sample; of a sequence 0.9 of its largest and 0.1 of its mean (Kapturowski et al.
+        2019, section 2.3), averaged over agents."""
+        size = error.abs()
+        if valid is not None:
+            size = size * valid
+        if self.mixing is None:
+            size = size.mean(-1)
+        if self.options.recurrent_units:
+            size = 0.9 * size.amax(1) + 0.1 * size.mean(1)
+        return (size.to(torch.float64) + 1e-6) ** self.options.priority_exponent
+
+    def _move_targets(self) -> None:
+        interval = self.options.target_interval
+        if interval and self.steps - self.copied_at < interval:
+            return
+        self.copied_at = self.steps
+        for target, stack in zip(self.targets, self.stacks, strict=True):
+            target.lerp_(stack.flat, 1.0 if interval else self.options.target_rate)
+
+    def learnt(self) -> dict[str, Any]:
+        return {
+            "parameters": [stack.flat.detach().clone() for stack in self.stacks],
+            "targets": [target.clone() for target in self.targets],
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "epsilon": self.actor.epsilon,
+            "copied_at": self.copied_at,
+        }
+
+    def load_learnt(self, state: Mapping[str, Any]) -> None:
+        with torch.no_grad():
+            for stack, saved in zip(self.stacks, state["parameters"], strict=True):
+                stack.flat.copy_(saved)
+            for target, saved in zip(self.targets, state["targets"], strict=True):
+                target.copy_(saved)
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.actor.epsilon = float(state["epsilon"])
+        self.copied_at = int(state["copied_at"])
+
+
+def _masked(values: Tensor, available: Tensor | None) -> Tensor:
+    """Unavailable actions are never the best; finite where none is available, to an agent that is gone."""
+    return values if available is None else mask_logits(values, available).clamp(min=-1e9)

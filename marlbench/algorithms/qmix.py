@@ -1,0 +1,71 @@
+"""QMIX: the team's action value rises with every agent's, in a way that depends on the state.
+
+Rashid et al. 2018, "QMIX: monotonic value function factorisation for deep multi-agent reinforcement learning" (arXiv
+1803.11485), section 4.1. Hypernetworks make the weights of a network with one hidden layer out of the state s:
+
+    Q_tot = |w2(s)| . elu(|W1(s)|^T Q + b1(s)) + V(s),   Q = (Q_1, ..., Q_n)
+
+so dQ_tot / dQ_i >= 0 (eq. 5), and the agents' best actions make the best joint action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from marlbench.algorithms.base import Setting
+from marlbench.algorithms.mixers import Hypernetwork, JointChoice, Mixer
+from marlbench.algorithms.q_learning import QLearner, TeamHyperparameters
+
+
+class QMIXHyperparameters(TeamHyperparameters):
+    """Settings of QMIX."""
+
+    mixer_units: int = Field(32, ge=1, description="units of the mixer's hidden layer")
+    hypernetwork_units: int = Field(
+        64, ge=0, description="units between the state and the mixer's weights; 0 for none, as in the paper"
+    )
+
+
+class MonotonicMixer(Mixer):
+    """The mixing network of figure 2 and its hypernetworks.
+
+    Args:
+        agents: n.
+        state: features of s.
+        units: of the mixing network's hidden layer.
+        hypernetwork_units: of a hidden layer in the hypernetworks of W1 and w2; 0 for none. That of V always has one.
+    """
+
+    def __init__(self, agents: int, state: int, units: int, hypernetwork_units: int) -> None:
+        self.agents, self.units = agents, units
+        hidden = (hypernetwork_units,) if hypernetwork_units else ()
+        self.first = Hypernetwork("mixer.first", state, hidden, agents * units)
+        self.first_bias = Hypernetwork("mixer.first_bias", state, (), units)
+        self.second = Hypernetwork("mixer.second", state, hidden, units)
+        self.value = Hypernetwork("mixer.value", state, (units,), 1)
+        self.networks = (self.first, self.first_bias, self.second, self.value)
+
+    def __call__(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> Tensor:
+        state = joint.state
+        first = self.first(parameters, state).abs().unflatten(-1, (self.agents, self.units))
+        hidden = (joint.chosen.unsqueeze(-1) * first).sum(-2) + self.first_bias(parameters, state)
+        second = self.second(parameters, state).abs()
+        mixed = (torch.nn.functional.elu(hidden) * second).sum(-1)
+        return mixed + self.value(parameters, state).squeeze(-1)
+
+
+class QMIX(QLearner):
+    """Monotonic value factorisation."""
+
+    revision = 1
+    Hyperparameters = QMIXHyperparameters
+
+    @classmethod
+    def mixer(cls, setting: Setting, options: QMIXHyperparameters) -> Mixer:
+        return MonotonicMixer(
+            setting.agents, setting.specification.state_size, options.mixer_units, options.hypernetwork_units
+        )

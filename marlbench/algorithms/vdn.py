@@ -1,0 +1,36 @@
+"""VDN: the team's action value is the sum of the agents', learnt from the team's reward.
+
+Sunehag et al. 2018, "Value-decomposition networks for cooperative multi-agent learning" (arXiv 1706.05296), section 3:
+
+    Q_tot(h, a) = sum_i Q_i(h_i, a_i)
+
+With options of later work: double Q-learning is on by default, as in the comparison of Samvelyan et al. 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from marlbench.algorithms.base import Setting
+from marlbench.algorithms.mixers import JointChoice, Mixer
+from marlbench.algorithms.q_learning import QLearner, TeamHyperparameters
+
+
+class Sum(Mixer):
+    """Q_tot = sum_i Q_i over the agents that act."""
+
+    def __call__(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> Tensor:
+        return joint.chosen.sum(-1)
+
+
+class VDN(QLearner):
+    """Value decomposition by a sum."""
+
+    revision = 1
+    Hyperparameters = TeamHyperparameters
+
+    @classmethod
+    def mixer(cls, setting: Setting, options: TeamHyperparameters) -> Mixer:
+        return Sum()
