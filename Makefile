@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test test-slow lint bench constraints clean force
+.PHONY: help quickstart test test-slow lint regress bench constraints clean force
 
 help: ## tell the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 20
@@ -28,6 +28,10 @@ lint: .venv/dev.stamp ## ruff and mypy
 	@"$(BIN)/python" -m ruff format --check .
 	@"$(BIN)/python" -m mypy
 	@"$(BIN)/python" -m mypy tools benchmarks
+
+regress: .venv/use.stamp ## compare fresh runs with results/reference/ci.json, on a few minutes of two cores
+	@rm -rf reports/regress && mkdir -p reports
+	@"$(BIN)/marlbench" regress ci --results reports/regress $(ARGS)
 
 bench: .venv/dev.stamp ## measure speed beside BenchMARL, on one core
 	@"$(BIN)/python" benchmarks/run.py $(ARGS)
