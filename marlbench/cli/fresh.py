@@ -116,7 +116,7 @@ def train(store: Store, matrix: Matrix, jobs: int | None) -> Report:
         f"{words.plural(len(matrix.cells), 'run')}{before}, {machine.slots} at once, in {store.root}",
         markup=False,
     )
-    return run_jobs(plan, store, Alone(), calibrate=True) if plan.jobs else Report()
+    return run_jobs(plan, store, Alone(), calibrate=True, keep_states=0) if plan.jobs else Report()
 
 
 def slots(jobs: int | None) -> int:
