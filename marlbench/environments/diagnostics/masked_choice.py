@@ -54,9 +54,9 @@ class MaskedChoice(TensorSimulator):
 
     def start(self, keys: Tensor) -> dict[str, Tensor]:
         nothing = torch.zeros(keys.shape[0], device=keys.device)
-        return {"key": keys, "regret": nothing, "illegal": nothing.clone(), "available": self._drawn(keys)}
+        return {"key": keys, "regret": nothing, "illegal": nothing.clone(), "available": self._offered(keys)}
 
-    def _drawn(self, keys: Tensor) -> Tensor:
+    def _offered(self, keys: Tensor) -> Tensor:
         """bool [row, agent, action]."""
         drawn = uniform(keys, self.agents * (self.actions + 1)).view(-1, self.agents, self.actions + 1)
         sure = (drawn[..., :1] * self.actions).long()
@@ -70,7 +70,7 @@ class MaskedChoice(TensorSimulator):
         memory["regret"] = memory["regret"] + (best - paid) / self.length
         memory["illegal"] = memory["illegal"] + (~legal).to(torch.float32).mean(1) / self.length
         memory["key"] = derive(memory["key"], 0)
-        memory["available"] = self._drawn(memory["key"])
+        memory["available"] = self._offered(memory["key"])
         return paid.unsqueeze(1).expand(-1, self.agents).contiguous(), None
 
     def observe(self) -> tuple[Tensor, Tensor]:
