@@ -46,15 +46,17 @@ def trace_of(cell: Cell, outcome: Mapping[str, Any]) -> Trace | None:
     After it diverged a run has the score that the suite gives to such runs.
     """
     low, high, metric = float(cell.score["low"]), float(cell.score["high"]), cell.score["metric"]
-    found = [
-        (int(one["step"]), (float(value) - low) / (high - low))
+    # By step, and of two at one step the later, whatever order a file may have them in.
+    found = {
+        int(one["step"]): (float(value) - low) / (high - low)
         for one in outcome["evaluations"]
         if (value := one["values"].get(metric)) is not None and math.isfinite(value)
-    ]
+    }
     after = float(cell.protocol["diverged_score"]) if outcome["status"] == "diverged" else None
     if not found and after is None:
         return None
-    steps, scores = zip(*found, strict=True) if found else ((), ())
+    steps = sorted(found)
+    scores = [found[step] for step in steps]
     return Trace(np.array(steps, dtype=np.int64), np.array(scores, dtype=np.float64), after)
 
 

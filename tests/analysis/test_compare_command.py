@@ -98,3 +98,97 @@ def test_results_are_found_where_the_option_says(
     assert code == 0
     assert "3 of 21 cells done" in out
     assert f"marlbench run small --results '{elsewhere}'" in err
+
+
+@pytest.fixture
+def finished(store: Store, finish: Any) -> None:
+    finish(resolve(["small"], tasks=["walk"]).cells, [-1.0, -2.0, -6.0] * 3)
+
+
+@pytest.mark.parametrize(
+    ("format_", "beginning"),
+    [
+        ("table", "small: 9 of 9 cells done"),
+        ("markdown", "### small: 9 of 9 cells done"),
+        ("latex", "% needs"),
+        ("csv", "kind,suite,"),
+        ("json", "{"),
+        ("marl-eval", '{\n "small"'),
+    ],
+)
+def test_every_format_goes_to_stdout_or_to_a_file(
+    typed: Any, finished: None, tmp_path: Path, format_: str, beginning: str
+) -> None:
+    code, out, err = typed("compare", "small", "--task", "walk", "--format", format_)
+    assert (code, err) == (0, "")
+    assert out.startswith(beginning)
+    file = tmp_path / "a table"
+    code, printed, err = typed(
+        "compare", "small", "--task", "walk", "--format", format_, "--output", str(file)
+    )
+    assert (code, printed) == (0, "")
+    assert f"Wrote {file}." in err
+    assert [line.rstrip() for line in file.read_text().splitlines()] == [
+        line.rstrip() for line in out.splitlines()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "beginning"), [("t.md", "###"), ("t.tex", "% needs"), ("t.csv", "kind,"), ("t.json", "{")]
+)
+def test_the_suffix_says_the_format(
+    typed: Any, finished: None, tmp_path: Path, name: str, beginning: str
+) -> None:
+    code, _, _ = typed("compare", "small", "--task", "walk", "--output", str(tmp_path / name))
+    assert code == 0
+    assert (tmp_path / name).read_text().startswith(beginning)
+
+
+def test_curves_and_an_aggregate_of_choice(typed: Any, finished: None, tmp_path: Path) -> None:
+    file = tmp_path / "curves.csv"
+    code, out, err = typed(
+        "compare", "small", "--task", "walk", "--aggregate", "median", "--curves", str(file)
+    )
+    assert code == 0
+    assert "median" in out
+    assert "Median over seeds" in out
+    assert f"Wrote {file}." in err
+    assert len(file.read_text().splitlines()) == 1 + 9 * 1 + 3
+
+
+def test_foreign_results_beside_a_suite_and_alone(typed: Any, finished: None, tmp_path: Path) -> None:
+    file = tmp_path / "runs.csv"
+    file.write_text("task,algorithm,seed,value\nwalk,theirs,0,-3\nwalk,theirs,1,-2\n")
+    code, out, _ = typed("compare", "small", "--task", "walk", "--foreign", str(file), "--json")
+    assert code == 0
+    rows = json.loads(out)["rows"]
+    assert [(row["algorithm"], row["backend"]) for row in rows][-1] == ("theirs", "foreign")
+    code, out, _ = typed("compare", "--foreign", str(file), "--bounds", "-10:0", "--json")
+    assert (code, json.loads(out)["suite"]) == (0, "runs")
+
+
+def test_published_numbers_by_name_or_file(typed: Any, finished: None, tmp_path: Path) -> None:
+    code, _, err = typed("compare", "small", "--task", "walk", "--against", "smacv2")
+    assert code == USAGE
+    assert "no number of a task of small" in err
+    assert typed("compare", "small", "--against", "smacv")[0] == CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["compare"],
+        ["compare", "small", "--format", "html"],
+        ["compare", "small", "--format", "csv", "--json"],
+        ["compare", "small", "--aggregate", "mode"],
+        ["compare", "small", "--bounds", "0:1"],
+        ["compare", "small", "--task", "walk", "--output", "no/such/folder/table.md"],
+        ["compare", "--foreign", "nothing.csv"],
+        ["compare", "--foreign", "nothing.csv", "--against", "smac"],
+    ],
+)
+def test_options_that_make_no_sense_are_refused(typed: Any, finished: None, words: list[str]) -> None:
+    code, out, err = typed(*words)
+    assert (code, out) == (USAGE, "")
+    assert err.startswith("error: ")
+    assert "Traceback" not in err
