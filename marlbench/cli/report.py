@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 SuiteName = Annotated[
     str, typer.Argument(metavar="SUITE", help="Name of a suite or path of a suite file.", show_default=False)
 ]
+Against = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--against", metavar="NAME", help="Set published numbers beside ours, by name or file; never pooled."
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -50,12 +56,14 @@ def command(
     preset: PresetName = None,
     set_: Overrides = None,
     results: Results = None,
+    against: Against = None,
     output: Output = None,
 ) -> None:
     """Write the comparison of the cells that are done as one HTML page, and its figures as PNG and PDF.
 
     The page needs no network and no other file. The options select cells as those of `marlbench run` do.
     """
+    from marlbench.analysis.report.provenance import Asked
     from marlbench.analysis.report.writing import keep, write_folder, write_page
     from marlbench.store.states import State
     from marlbench.store.store import Store
@@ -69,14 +77,15 @@ def command(
         "overrides": set_,
     }
     matrix = select([suite], **selection)  # type: ignore[arg-type]
-    asked = suite, as_words(**selection)  # type: ignore[arg-type]
+    options = as_words(**selection)  # type: ignore[arg-type]
+    asked = Asked(suite, tuple(options), tuple(against or ()))
     single = output is not None and output.suffix.lower() in (".html", ".htm")
     if output is not None and not single and output.is_file():
         raise UsageError(f"--output {output} is a file.", "Name a directory, or a file that ends in .html.")
     store = Store.open(Store.locate(results))
     states = store.states(cell.id for cell in matrix.cells)
     if not any(state.state is State.DONE for state in states.values()):
-        words = ["run", suite, *asked[1], *(["--results", str(results)] if results else [])]
+        words = ["run", suite, *options, *(["--results", str(results)] if results else [])]
         raise UsageError(
             "no cell of this selection has a result yet.", f"To get them: {command_line(*words)}"
         )
@@ -104,6 +113,7 @@ def keep_finished(
     """
     from dataclasses import replace
 
+    from marlbench.analysis.report.provenance import Asked
     from marlbench.analysis.report.writing import keep
     from marlbench.store import kept_reports
     from marlbench.store.states import State
@@ -118,7 +128,9 @@ def keep_finished(
             continue
         place = kept_reports.folder(store.root, loaded.name, of_suite.id)
         if fresh or kept_reports.read(place) is None:
-            path = keep(store, of_suite, (name, options), figures=(place / kept_reports.FIGURES).exists())
+            path = keep(
+                store, of_suite, Asked(name, tuple(options)), figures=(place / kept_reports.FIGURES).exists()
+            )
             _say(f"{path}")
 
 

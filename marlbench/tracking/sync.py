@@ -11,7 +11,7 @@ from pathlib import Path
 
 from marlbench.errors import MarlbenchError
 from marlbench.store.locks import Lock
-from marlbench.store.store import Store
+from marlbench.store.store import CELL_ID, Store
 from marlbench.tracking.client import CallFailed, Failure
 from marlbench.tracking.projector import Projector, Report, take_lock
 from marlbench.tracking.target import Target, TrackingError
@@ -61,15 +61,20 @@ def once(
     finally:
         lock.release()
     for cell, reason in report.damaged.items():
-        say(f"cell {cell[:12]} is not shown as it cannot be read: {reason}")
+        say(f"{_named(cell)} is not shown as it cannot be read: {reason}")
     if report.withdrawn:
         say(f"{len(report.withdrawn)} runs were deleted by hand in MLflow and are left alone.")
     if report.failed:
         cell, reason = next(iter(report.failed.items()))
         raise TrackingError(
-            f"MLflow at {target} did not take {len(report.failed)} runs; the first, of cell {cell[:12]}: {reason}"
+            f"MLflow at {target} did not take {len(report.failed)} runs; the first, of {_named(cell)}: {reason}"
         )
     return report
+
+
+def _named(key: str) -> str:
+    """What a report of the projector is about: a cell by its id, or a report by its name."""
+    return f"cell {key[:12]}" if CELL_ID.fullmatch(key) else f"report {key}"
 
 
 def _patiently(projector: Projector) -> Report:
@@ -202,7 +207,7 @@ class _Follower:
 
     def _tell(self, report: Report) -> None:
         for cell, reason in {**report.damaged, **report.failed}.items():
-            self._once(f"cell {cell[:12]} is not shown in MLflow: {reason}")
+            self._once(f"{_named(cell)} is not shown in MLflow: {reason}")
 
     def _once(self, text: str) -> None:
         if text not in self.said:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import marlbench
@@ -12,6 +12,7 @@ from marlbench.analysis.layout import Block, heading, legend, protocol_line, uni
 from marlbench.analysis.report import findings, provenance, tables
 from marlbench.analysis.report.gallery import Gallery, scores_over_tasks
 from marlbench.analysis.report.page import Page, Part
+from marlbench.analysis.report.provenance import Asked
 from marlbench.analysis.report.style import drawing, styles
 from marlbench.catalog.document import read_bytes
 
@@ -28,7 +29,7 @@ def compose(
     matrix: Matrix,
     material: Mapping[str, Material],
     states: Mapping[str, CellState],
-    asked: tuple[str, Sequence[str]],
+    asked: Asked,
     folder: Path | None,
 ) -> Page:
     """The page.
@@ -36,7 +37,6 @@ def compose(
     Args:
         matrix: of one suite, the one that was compared.
         material, states: of its cells.
-        asked: name or path of the suite, and the options that select cells, as a person types them.
         folder: where the figures also go as files; None: nowhere.
     """
     loaded = matrix.suites[0]
@@ -98,7 +98,7 @@ def compose(
         tasks=tuple(parts),
         method=(legend(comparison), protocol_line(comparison)),
         settings=provenance.settings(matrix),
-        commands=provenance.commands(*asked, material.values()),
+        commands=provenance.commands(asked, material.values()),
         provenance=tuple(
             filter(
                 lambda found: found.rows,

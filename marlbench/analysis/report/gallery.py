@@ -105,7 +105,7 @@ class Gallery:
         lines = {
             group.cell.label: line
             for group in groups
-            if (line := _line([material[c.id] for c in group.cells if c.id in material])) is not None
+            if (line := _line([material[c.id] for c in group.cells if c.id in material], *bounds)) is not None
         }
         if lines:
             told = "; ".join(
@@ -150,21 +150,20 @@ class Gallery:
         return Plate(name, title, caption, embedding.inline_svg(figure, name, description))
 
 
-def _line(found: Sequence[Material]) -> task_figures.Line | None:
-    """The curve over the steps that all seeds have; None where there are none."""
+def _line(found: Sequence[Material], low: float, high: float) -> task_figures.Line | None:
+    """The curve over the steps that all seeds have, in values of the metric; None where there are none."""
     traces = [one.trace for one in found if one.trace is not None]
     steps = common_steps([traces]) if traces else np.array([], dtype=np.int64)
     if not len(steps):
         return None
-    values = np.stack([trace.at(steps) for trace in traces])
-    estimates = estimate_each(values, resamples=_RESAMPLES)
-    points, low, high = (
-        np.array([getattr(one, end) for one in estimates], dtype=np.float64)
+    estimates = estimate_each(np.stack([trace.at(steps) for trace in traces]), resamples=_RESAMPLES)
+    points, lower, upper = (
+        low + (high - low) * np.array([getattr(one, end) for one in estimates], dtype=np.float64)
         for end in ("point", "low", "high")
     )
     spreads = len(traces) > 1
-    curve = Curve(steps, points, low if spreads else None, high if spreads else None, len(traces))
-    seeds = [(trace.steps, trace.scores) for trace in traces if len(trace.steps)]
+    curve = Curve(steps, points, lower if spreads else None, upper if spreads else None, len(traces))
+    seeds = [(trace.steps, low + (high - low) * trace.scores) for trace in traces if len(trace.steps)]
     return task_figures.Line(curve, seeds)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from marlbench.analysis.curves import Trace
 from marlbench.analysis.runs import Run, read_runs
+from marlbench.analysis.traces import trace_of
 from marlbench.store import journal, validity
 from marlbench.store.numbers import decode
 from marlbench.store.states import CellState, Damaged
 
 if TYPE_CHECKING:
+    from marlbench.analysis.curves import Trace
     from marlbench.catalog.cell import Cell
     from marlbench.store.store import Store
 
@@ -29,7 +29,7 @@ class Material:
     """One finished cell.
 
     Attributes:
-        trace: the raw metric at every evaluation; None where no evaluation has a finite value.
+        trace: the scores of its evaluations, see `traces.trace_of`.
         episodes: float [episode], the metric in each episode of the absolute evaluation, or of the last one where
             there is no absolute one; empty where the protocol keeps none.
         execution: how the result came about.
@@ -57,25 +57,12 @@ def _material(store: Store, cell: Cell, run: Run) -> Material:
     # `done` is a verification's verdict that still holds: another would read every journal.
     document = from_json((directory / validity.NAME).read_bytes(), allow_inf_nan=False)
     outcome = decode(document["outcome"])
-    metric = cell.score["metric"]
-    evaluated = [
-        (evaluation["step"], value)
-        for evaluation in outcome["evaluations"]
-        if math.isfinite(value := _number(evaluation["values"].get(metric)))
-    ]
     return Material(
         run=run,
-        trace=_trace(evaluated, run.value if run.diverged else None),
-        episodes=_episodes(directory / journal.NAME, metric, run.diverged),
+        trace=trace_of(cell, outcome),
+        episodes=_episodes(directory / journal.NAME, cell.score["metric"], run.diverged),
         execution=document["execution"],
     )
-
-
-def _trace(evaluated: list[tuple[int, float]], after: float | None) -> Trace | None:
-    if not evaluated and after is None:
-        return None
-    steps, values = zip(*evaluated, strict=True) if evaluated else ((), ())
-    return Trace(np.array(steps, dtype=np.int64), np.array(values, dtype=np.float64), after)
 
 
 def _episodes(path: Any, metric: str, diverged: bool) -> Floats:
@@ -89,7 +76,3 @@ def _episodes(path: Any, metric: str, diverged: bool) -> Floats:
         return nothing
     values = np.array(((record or {}).get("episodes") or {}).get(metric, ()), dtype=np.float64)
     return values[np.isfinite(values)]
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan

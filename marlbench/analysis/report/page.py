@@ -22,10 +22,16 @@ class Head:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table, its first cell being its head; `colour` is that of its algorithm in the figures."""
+    """One line of a table, its first cell being its head.
+
+    Attributes:
+        faint: it is shown beside the others, and not one of them.
+        colour: that of its algorithm in the figures.
+    """
 
     cells: tuple[str, ...]
     best: bool = False
+    faint: bool = False
     colour: str = ""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from marlbench.analysis.report.page import Head, Row, Table
@@ -85,18 +87,28 @@ def commits(found: Iterable[Material]) -> list[str]:
     return [sha for sha, _ in _most_first(counts)]
 
 
-def commands(suite: str, options: Sequence[str], found: Iterable[Material]) -> tuple[tuple[str, str], ...]:
-    """What to type to get the same results, to see their table and to write this page.
+@dataclass(frozen=True)
+class Asked:
+    """How a report was asked for, as a person types it.
 
-    Args:
-        suite: the name or path by which the suite was asked for.
-        options: those of the command line that select cells.
+    Attributes:
+        suite: by name or path.
+        options: those that select cells.
+        against: published numbers to set beside, by name or file.
     """
-    import shlex
 
-    def line(verb: str) -> str:
-        return shlex.join(["marlbench", verb, suite, *options])
+    suite: str
+    options: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
 
+    def line(self, verb: str) -> str:
+        """The command with another verb on the same cells."""
+        beside = [] if verb == "run" else [word for name in self.against for word in ("--against", name)]
+        return shlex.join(["marlbench", verb, self.suite, *self.options, *beside])
+
+
+def commands(asked: Asked, found: Iterable[Material]) -> tuple[tuple[str, str], ...]:
+    """What to type to get the same results, to see their table and to write this page."""
     told = []
     found = list(found)
     if shas := commits(found):
@@ -108,8 +120,13 @@ def commands(suite: str, options: Sequence[str], found: Iterable[Material]) -> t
     packages = _packages(found)
     if packages:
         told.append(("With torch and numpy as most runs had them:", f"pip install {packages}"))
-    told.append(("Train what is missing; what is done is kept:", line("run")))
-    told.append(("The same numbers as a table, and this page:", "\n".join((line("compare"), line("report")))))
+    told.append(("Train what is missing; what is done is kept:", asked.line("run")))
+    told.append(
+        (
+            "The same numbers as a table, and this page:",
+            "\n".join((asked.line("compare"), asked.line("report"))),
+        )
+    )
     return tuple(told)
 
 

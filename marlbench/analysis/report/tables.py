@@ -56,6 +56,7 @@ def of_task(block: Block, colours: Mapping[str, str], hours: str) -> Table:
                 entry.memory,
             ),
             best=entry.best,
+            faint=entry.published,
             colour=colours.get(entry.label, ""),
         )
         for entry in block.entries

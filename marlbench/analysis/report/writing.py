@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from marlbench.analysis.comparison import compare_matrix
+from marlbench.analysis.notes import other_revisions
+from marlbench.analysis.published import load
 from marlbench.analysis.report.compose import compose
 from marlbench.analysis.report.material import read_material
 from marlbench.analysis.report.page import Page, render
+from marlbench.analysis.report.provenance import Asked
 from marlbench.analysis.statistics import AGGREGATES
 from marlbench.store import durable, kept_reports
 from marlbench.store.kept_reports import FIGURES, PAGE, KeptReport
@@ -20,15 +23,13 @@ if TYPE_CHECKING:
     from marlbench.catalog.matrix import Matrix
     from marlbench.store.store import Store
 
-# Name or path of the suite, and the options that select cells, as a person types them.
-Asked = tuple[str, Sequence[str]]
-
 
 def write_page(path: Path, store: Store, matrix: Matrix, asked: Asked) -> None:
     """The page alone, at `path`; the matrix is of one suite.
 
     Raises:
         StoreError: the store cannot be read, or the file not be written.
+        ConfigurationError: published numbers that cannot be used.
     """
     page, _ = _page(store, matrix, asked, None)
     durable.make_directory(path.parent)
@@ -91,7 +92,11 @@ def _fill(folder: Path, store: Store, matrix: Matrix, asked: Asked, *, figures: 
 
 def _page(store: Store, matrix: Matrix, asked: Asked, figures: Path | None) -> tuple[Page, int]:
     """The page, and when the last of its cells was finished."""
-    comparison = compare_matrix(store, matrix, shown=AGGREGATES)[0]
+    published = [load(name) for name in asked.against]
+    comparison = compare_matrix(store, matrix, shown=AGGREGATES, published=published)[0]
+    if comparison.done < comparison.expected:
+        others = other_revisions(store, matrix.groups)
+        comparison = replace(comparison, notes=(*comparison.notes, *others))
     material, states = read_material(store, matrix.cells)
     finished = max((int(one.execution.get("finished_ms") or 0) for one in material.values()), default=0)
     return compose(comparison, matrix, material, states, asked, figures), finished

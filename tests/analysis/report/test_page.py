@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from marlbench.analysis.report.provenance import Asked
 from marlbench.analysis.report.writing import keep, write_folder, write_page
 from marlbench.catalog.matrix import Matrix, resolve
 from marlbench.store import kept_reports
 from marlbench.store.store import Store
 
-ASKED = ("small", ["--seeds", "3"])
+ASKED = Asked("small", ("--seeds", "3"))
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
