@@ -201,8 +201,7 @@ class OffPolicyActorCritic(OffPolicy):
     def update(self) -> dict[str, Tensor]:
         measures = self.learn_from(self.batches.sample(self.generators, self.options.batch))
         self.updates += 1
-        per_member = (self.setting.members, self.sharing.groups)
-        return {name: value.view(per_member).mean(1) for name, value in measures.items()}
+        return measures
 
     @abstractmethod
     def learn_from(self, batch: Batch) -> dict[str, Tensor]:
@@ -262,7 +261,11 @@ class OffPolicyActorCritic(OffPolicy):
 
     def drawn(self, shape: tuple[int, ...]) -> Tensor:
         """Uniforms of every member's own stream: [member, *shape]."""
-        return torch.stack([torch.rand(shape, generator=g) for g in self.generators]).to(self.setting.device)
+        uniforms = torch.stack([torch.rand(shape, generator=g) for g in self.generators])
+        if self.setting.device.type == "cuda":
+            # From pinned memory nobody waits for the copy.
+            return uniforms.pin_memory().to(self.setting.device, non_blocking=True)
+        return uniforms
 
     def descend(self, name: str, loss: Tensor) -> Tensor:
         """One step of Adam on a stack, down the gradient of a loss [stack]; returns the gradients' norms."""

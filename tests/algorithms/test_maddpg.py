@@ -160,3 +160,20 @@ def test_discrete_actors_raise_the_better_action() -> None:
     probability = torch.softmax(logits, -1)
     assert probability[0, 1] > 0.9
     assert probability[1, 0] > 0.9
+
+
+def test_images_reach_actors_and_critics() -> None:
+    """Observations of 2 numbers after an image of 1 x 5 x 5, for two agents that share what they learn."""
+    specification = EnvironmentSpecification(("a", "b"), 27, 1, Continuous(1), image=(1, 5, 5))
+    options = MADDPGHyperparameters(hidden=(8,), critic_input="observations")
+    method = MADDPG(Setting(specification, (0, 1), rows=4, steps=100, device=CPU), options)
+    observation = torch.rand(2, 6, 2, 27, generator=torch.Generator().manual_seed(0))
+    now = Moment(observation, observation.flatten(-2), None, None)
+    action, reward = torch.zeros(2, 6, 2, 1), torch.ones(2, 6, 2)
+    method.learn_from(Batch(now, now, action, reward, 0.9 * reward, None))
+    for stack in method.stacks.values():
+        assert stack.flat.grad is not None
+        gradient = stack.view(stack.flat.grad)
+        images = [value for name, value in gradient.items() if ".image.0.weight" in name]
+        assert len(images) == 1
+        assert images[0].abs().amax((1, 2, 3, 4)).min() > 0.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import scipy.linalg
 import torch
@@ -32,6 +34,20 @@ def optimal_gain(agents: int, discount: float) -> np.ndarray:
     value = scipy.linalg.solve_discrete_are(dynamics, inputs, STATE_COST, cost)
     gain: np.ndarray = np.linalg.solve(cost + inputs.T @ value @ inputs, inputs.T @ value @ dynamics)
     return gain
+
+
+def cost(state: Tensor, policy: Callable[[Tensor], Tensor]) -> float:
+    """Mean undiscounted cost of an episode from the given states [row, 2]; a policy gives actions [row, agents]."""
+    agents = policy(state).shape[1]
+    dynamics = torch.from_numpy(DYNAMICS.T).to(state.dtype)
+    inputs = torch.from_numpy(input_matrix(agents).T).to(state.dtype)
+    weights = torch.from_numpy(STATE_COST.diagonal().copy()).to(state.dtype)
+    total = torch.zeros(len(state))
+    for _ in range(LENGTH):
+        action = policy(state).clamp(-RANGE, RANGE)
+        total += (weights * state.square()).sum(1) + ACTION_COST * action.square().mean(1)
+        state = state @ dynamics + action @ inputs
+    return float(total.mean())
 
 
 class LinearQuadratic(TensorSimulator):
