@@ -42,6 +42,7 @@ class A2CHyperparameters(ActorCriticHyperparameters):
     )
     trace_decay: float = Field(1.0, ge=0, le=1, description="lambda of the advantages; 1 for n-step returns")
     normalise_advantages: bool = Field(False, description="to mean 0 and deviation 1 in each rollout")
+    maximum_gradient_norm: float = Field(10.0, gt=0, description="of one learner's actor and critic together")
     value_normalisation: bool = Field(
         True, description="the critic learns targets of mean 0 and deviation 1, by running statistics"
     )

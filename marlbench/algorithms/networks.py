@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
+from marlbench.algorithms.recurrence import GatedSequence
 from marlbench.algorithms.stack import Activation, Layout, MultilayerPerceptron, activations
 
 Image = tuple[int, int, int]
@@ -250,10 +251,6 @@ class AgentNetwork:
         stack, length, samples = features.shape[:3]
         flat = self._features(parameters, features.flatten(1, 2))
         projected = self.recurrent.project(parameters, flat).view(stack, length, samples, -1)
-        remembered = []
-        for time in range(length):
-            if fresh is not None:
-                memory = memory.masked_fill(fresh[:, time].unsqueeze(-1), 0.0)
-            memory = self.recurrent.step(parameters, projected[:, time], memory)
-            remembered.append(memory)
-        return torch.stack(remembered, 1)
+        weight, bias = (parameters[f"{self.recurrent.name}.memory.{part}"] for part in ("weight", "bias"))
+        found: Tensor = GatedSequence.apply(projected, memory, weight, bias, fresh)
+        return found
