@@ -5,16 +5,20 @@ choice of n of the N + n runs is as likely to be the fresh ones. The p-value is 
 low as the one seen or lower (Fisher 1935; Good 2005, "Permutation, Parametric and Bootstrap Tests of Hypotheses",
 section 3.2). So P(p <= level) <= level for every distribution: skewed, of two humps, or without any spread. A level
 below 1 / C(N + n, n) can never be reached.
+
+`significance` tests pairs of algorithms with Welch's statistic. Here the difference of means itself is the statistic:
+it is the effect that a gate judges, runs that are all lower always have the smallest p-value, and thousands of
+simulated gates are tested in one product.
 """
 
 from __future__ import annotations
 
-import functools
 import math
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from marlbench.analysis.deals import all_deals, random_deals
 
 # Choices that are all looked at; of more, as many are drawn.
 EXACT = 10_000
@@ -46,12 +50,13 @@ def p_values(reference: ArrayLike, fresh: ArrayLike) -> NDArray[np.float64]:
     before, after = np.asarray(reference, float), np.asarray(fresh, float)
     # Relative to the reference's mean sums lose no digits to a large common value.
     centre = before.mean(-1, keepdims=True)
-    pooled = np.concatenate([before - centre, after - centre], axis=-1)
+    pooled = np.concatenate([after - centre, before - centre], axis=-1)
     shape, pooled = pooled.shape[:-1], pooled.reshape(-1, pooled.shape[-1])
-    seen = pooled[:, before.shape[-1] :].sum(-1)
+    seen = pooled[:, : after.shape[-1]].sum(-1)
     # Equal runs must tie although their sums are added in another order.
     slack = 1e-9 * np.abs(pooled).max(-1, initial=0.0) + 1e-300
-    masks, complete = _choices(before.shape[-1], after.shape[-1])
+    dealt, complete = _choices(before.shape[-1], after.shape[-1])
+    masks = dealt.astype(float)
     found = np.empty(len(pooled))
     block = max(1, _BLOCK // len(masks))
     for start in range(0, len(pooled), block):
@@ -62,16 +67,8 @@ def p_values(reference: ArrayLike, fresh: ArrayLike) -> NDArray[np.float64]:
     return found.reshape(shape)
 
 
-@functools.cache
-def _choices(reference: int, fresh: int) -> tuple[NDArray[np.float64], bool]:
-    """Which runs are the fresh ones, [choice, N + n] of 0 and 1, and whether these are all choices."""
-    total = reference + fresh
-    complete = math.comb(total, fresh) <= EXACT
-    if complete:
-        places = np.array(list(combinations(range(total), fresh)))
-    else:
-        generator = np.random.default_rng(SEED)
-        places = generator.permuted(np.tile(np.arange(total), (EXACT, 1)), axis=1)[:, :fresh]
-    masks = np.zeros((len(places), total))
-    np.put_along_axis(masks, places, 1.0, axis=1)
-    return masks, complete
+def _choices(reference: int, fresh: int) -> tuple[NDArray[np.bool_], bool]:
+    """Which runs are the fresh ones, bool [choice, n + N], and whether these are all choices."""
+    if math.comb(reference + fresh, fresh) <= EXACT:
+        return all_deals(fresh, reference), True
+    return random_deals(fresh, reference, EXACT, SEED, 0), False

@@ -18,7 +18,6 @@ is .1 for three, .03 for four, .008 for five.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -28,6 +27,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from marlbench.analysis.deals import all_deals, random_deals
 from marlbench.analysis.resampling import SEED, Floats, Sample, samples
 
 # Fewer ways to deal the runs out than this are all taken; of more, this many are drawn.
@@ -209,7 +209,7 @@ def _every(tasks: Sequence[_Task]) -> Floats:
     """Every way to deal out every task's runs, [2, way, pair]."""
     found = np.zeros((2, 1, tasks[0].pool.shape[1]))
     for task in tasks:
-        dealt = task.dealt(_all_deals(task.n, task.m))
+        dealt = task.dealt(all_deals(task.n, task.m))
         found = (found[:, :, None] + dealt[:, None]).reshape(2, -1, found.shape[2])
     return found
 
@@ -218,23 +218,5 @@ def _some(tasks: Sequence[_Task], permutations: int, seed: int) -> Floats:
     """Runs dealt out at random, every task by itself, [2, permutation, pair]."""
     found = np.zeros((2, permutations, tasks[0].pool.shape[1]))
     for place, task in enumerate(tasks):
-        found += task.dealt(_random_deals(task.n, task.m, permutations, seed, place))
+        found += task.dealt(random_deals(task.n, task.m, permutations, seed, place))
     return found
-
-
-# A table asks for the same deals for every task, and making them takes longer than using them.
-@functools.lru_cache(maxsize=32)
-def _all_deals(n: int, m: int) -> NDArray[np.bool_]:
-    """Every way to give X n of n + m runs, [way, run]."""
-    chosen = np.array(list(combinations(range(n + m), n)))
-    deals = np.zeros((len(chosen), n + m), dtype=bool)
-    np.put_along_axis(deals, chosen, True, axis=1)
-    return deals
-
-
-@functools.lru_cache(maxsize=32)
-def _random_deals(n: int, m: int, permutations: int, seed: int, place: int) -> NDArray[np.bool_]:
-    """Random ways to give X n of n + m runs, [permutation, run]; independent for every `place`."""
-    generator = np.random.default_rng([seed, place])
-    rank = generator.random((permutations, n + m), dtype=np.float32).argsort(axis=1)
-    return rank < n
