@@ -47,6 +47,8 @@ VERBS = {
     "report": Verb("report", "Write the comparison of a suite as an HTML page with figures."),
     "crossplay": Verb("crossplay", "Pair trained policies of different cells in one team."),
     "tune": Verb("tune", "Choose hyperparameters with a stated budget, on seeds of their own."),
+    "play": Verb("play", "Record or watch a trained policy play."),
+    "export": Verb("export", "Write a trained policy for use without marlbench."),
     "sync": Verb("sync", "Bring MLflow up to date with the store."),
     "ui": Verb("ui", "Open the MLflow page of the store."),
     "doctor": Verb("doctor", "Check this installation."),

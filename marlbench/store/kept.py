@@ -132,6 +132,8 @@ def copy_replay(source: Path, target: Path) -> None:
 
 
 def _decide(directory: Path, limit: int, finished: bool) -> Kept | None:
+    if limit == 0:
+        return _write(directory, Kept(False, "--keep-states 0", 0))
     path = directory / checkpoint.NAME
     if path.exists():
         if not (finished or _is_finished(path)):
@@ -139,8 +141,6 @@ def _decide(directory: Path, limit: int, finished: bool) -> Kept | None:
         total = size(directory) - _size(directory / STATE)
         if total > limit:
             reason = f"its {total / 2**20:,.0f} MiB are more than --keep-states, {limit / 2**20:g} MiB"
-            if limit == 0:
-                reason = "--keep-states 0"
             return _write(directory, Kept(False, reason, total))
         durable.move(path, directory / STATE)
     elif not (directory / STATE).exists():

@@ -77,8 +77,9 @@ def _cell(canvas: Canvas, x: float, y: float, size: float, pair: tuple[float, fl
     canvas.rectangle(
         x + 3, y + 3, x + size - 3, y + size - 3, fill, INK if chosen else FAINT, 2.5 if chosen else 1.5, 8
     )
-    text = min(20.0, size / 4)
     first, second = (f"{value:g}" for value in pair)
+    # Each number has a third of the cell.
+    text = min(20.0, size / 4, size / 2 / max(len(first), len(second)))
     middle = y + size / 2
     canvas.text(x + size * 0.3, middle, first, text, colour(0), "mm", chosen)
     canvas.text(x + size / 2, middle, "·", text, _GREY, "mm")

@@ -27,6 +27,8 @@ def draw_world(
     """Agents with the ways they took, and landmarks, ringed where an agent is near."""
     canvas = Canvas(SIZE, SIZE)
     reach = max([_HOME + 0.15, *(abs(c) + 0.2 for point in (*agents, *landmarks) for c in point)])
+    # In steps, so that the picture does not shake while somebody moves away.
+    reach = np.ceil(reach * 4) / 4
     scale = (SIZE / 2 - _MARGIN) / reach
 
     def at(point: Point) -> Point:
