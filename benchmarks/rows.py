@@ -100,7 +100,8 @@ def _command(*arguments: str, one_core: bool = True, results: Path | None = None
 
     def sample() -> Sample:
         with tempfile.TemporaryDirectory() as folder:
-            store = ["--results", str(results or Path(folder) / "results")] if "run" in arguments else []
+            reads = {"run", "compare"} & set(arguments)
+            store = ["--results", str(results or Path(folder) / "results")] if reads else []
             timed = measure.run(marlbench(*arguments, *store), one_core=one_core, directory=Path(folder))
         if "run" in arguments:
             said = json.loads(timed.stdout)
@@ -188,6 +189,23 @@ ROWS = {
         "under 0.5 s of CPU",
         {"marlbench": _command("--help")},
         _under(0.5, "cpu_seconds"),
+    ),
+    "statistics": Row(
+        "four aggregates of 10 algorithms x 10 seeds x 20 tasks with 50,000 shared resamples",
+        "under 25 s of CPU",
+        {
+            "marlbench": lambda: {
+                k: float(v) for k, v in measure.script(sys.executable, "time_statistics.py").items()
+            }
+        },
+        _under(25, "cpu_seconds"),
+    ),
+    "compare": Row(
+        "marlbench compare on a matrix of 10,000 cells with 9,000 done",
+        "under 10 s of CPU",
+        {"marlbench": _command("compare", MATRIX, "--json", results=STORE)},
+        _under(10, "cpu_seconds"),
+        _fill,
     ),
     "matrix": Row(
         "resolving a matrix of 10,000 cells with 9,000 done",
