@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from marlbench.analysis import notes
 from marlbench.analysis.runs import UNKNOWN, Cost, Run, read_runs, together
+from marlbench.store.extensions import stand_ins
 from marlbench.store.states import State
 
 if TYPE_CHECKING:
@@ -153,9 +154,12 @@ def compare_matrix(
         foreign: results of other programs, for the matrix's only suite.
         published: numbers to set beside the rows of their tasks.
 
+    Where a cell has no result, one of the same steps that goes on from a shorter one stands for it, and a note says so.
+
     Raises:
         StoreError: the store cannot be read.
     """
+    matrix = stand_ins(store, matrix).matrix
     runs, states = read_runs(store, matrix.cells)
     comparisons = []
     for suite in matrix.suites:
@@ -169,6 +173,7 @@ def compare_matrix(
         )
         protocol, told = notes.common_protocol(groups)
         told += [*notes.unequal_budgets(groups), *notes.tuned(groups), *notes.runs_apart(groups, here)]
+        told += notes.continued(store, groups, here)
         rows, aggregates, tests = judged([*groups, *(foreign.groups if foreign else ())], here | _of(foreign))
         beside = [row for numbers in published for row in numbers.beside(suite.name, rows)]
         comparisons.append(

@@ -76,6 +76,32 @@ def runs_apart(groups: Sequence[CellGroup], runs: Mapping[str, Run]) -> list[str
     return told
 
 
+def continued(store: Store, groups: Sequence[CellGroup], runs: Mapping[str, Run]) -> list[str]:
+    """Runs that go on from shorter ones: how many, from which, and what is not as in a training in one go."""
+    from marlbench.errors import StoreError
+
+    told = []
+    for group in groups:
+        found = [cell for cell in group.cells if cell.source is not None and cell.id in runs]
+        if not found:
+            continue
+        steps = set()
+        for cell in found:
+            try:
+                steps.add(store.cell(str(cell.source)).cell.steps)
+            except StoreError:
+                # Somebody removed it; what began there is known all the same.
+                steps.add(cell.schedule_steps or 0)
+        sources = _limited([str(cell.source)[:12] for cell in found])
+        count = f"{len(found)} of {sum(cell.id in runs for cell in group.cells)} runs"
+        told.append(
+            f"{group.cell.label} on {group.cell.task}: {count} go on from "
+            f"{' or '.join(f'{one:,}' for one in sorted(steps))} steps ({sources}): schedules ended there, and the "
+            "best policy is of the evaluations of both"
+        )
+    return told
+
+
 def left_out(rows: Sequence[Row]) -> list[str]:
     """Tasks that the aggregates do without, and aggregates that are withheld."""
     from marlbench.analysis.comparison import by_backend, common_tasks
