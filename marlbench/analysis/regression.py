@@ -215,7 +215,7 @@ def judge(reference: Reference, fresh: Mapping[str, Sequence[Measurement]], cali
     if not any(fresh.values()):
         raise NothingMeasured(
             f"nothing measured: none of the runs that the reference '{reference.name}' asks for has a result.",
-            "Without --no-run they are made.",
+            "They are made without --no-run; where they failed, `marlbench logs CELL` says why.",
         )
     if calibration != reference.calibration:
         raise OtherProtocol(
