@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 from torch import Tensor
 
-from marlbench.adapters import object_state
 from marlbench.adapters.games import how_to_install
+from marlbench.adapters.object_state import ObjectState, keep_rows
 from marlbench.environments import contract
 from marlbench.environments.contract import (
     AnyParameters,
@@ -104,7 +104,8 @@ class VmasEnvironment(BatchedEnvironment):
         self._inner = _build(parameters, rows, device)
         self._scenario, self._world = self._inner.scenario, self._inner.world
         self._agents = self._inner.agents
-        self._root = [self._scenario, self._world]
+        entities = {f"entity {number}": entity for number, entity in enumerate(self._world.entities)}
+        self._objects = ObjectState({"scenario": self._scenario, "world": self._world, **entities}, _belongs)
         self._stream = _seeded(0, device)
         self._resets = 0
         self._elapsed = torch.zeros(rows, dtype=torch.int64, device=device)
@@ -167,42 +168,49 @@ class VmasEnvironment(BatchedEnvironment):
         self._stream = _seeded(common_seed(keys), self.device)
         self._resets = 0
         self._elapsed.zero_()
-        with torch.no_grad(), self._drawing():
+        observation = self._template.clone()
+        with self._simulating():
             self._begin_all()
-            return self._show(self._observe())
+            self._observe(observation)
+        return self._show(observation)
 
     def step(self, action: Tensor) -> Step:
-        with torch.no_grad(), self._drawing():
-            self._act(action)
-            scenario = self._scenario
-            for agent in self._world.agents:
-                scenario.env_process_action(agent)
-            scenario.pre_step()
-            self._world.step()
-            scenario.post_step()
-            self._elapsed += 1
-            reward = torch.stack([scenario.reward(agent) for agent in self._agents], 1).to(torch.float32)
-            observation = self._observe()
-            terminated = scenario.done()
-            limit = self.parameters.episode_limit
-            ended = terminated if limit is None else terminated | (self._elapsed >= limit)
-            count = int(ended.sum())
-            if not count:
-                step = self._show(observation)
-                step.reward = reward
-                return step
-            terminated = terminated.clone()
+        observation, reward = self._template.clone(), torch.empty(self._no.shape, device=self.device)
+        with self._simulating():
+            self._advance(action)
+            # Scenarios may work on the tensor that they returned before: each is copied at once.
+            for index, agent in enumerate(self._agents):
+                reward[:, index] = self._scenario.reward(agent)
+            self._observe(observation)
+            done = self._scenario.done()
+        terminated = done.clone()
+        self._elapsed += 1
+        limit = self.parameters.episode_limit
+        ended = terminated if limit is None else terminated | (self._elapsed >= limit)
+        count = int(ended.sum())
+        if not count:
+            return self._show(observation, reward)
+        fresh = self._template.clone()
+        with self._simulating():
             self._begin_again(ended, every_row=count == self.rows)
-            fresh = self._observe()
+            self._observe(fresh)
+        self._elapsed.masked_fill_(ended, 0)
         if count < self.rows:
             fresh = torch.where(ended.view(-1, 1, 1), fresh, observation)
-        step = self._show(fresh)
-        step.reward = reward
+        step = self._show(fresh, reward)
         step.terminated = terminated.unsqueeze(1).expand_as(self._no)
         step.truncated = (ended & ~terminated).unsqueeze(1).expand_as(self._no)
         step.ended, step.any_ended = ended, True
         step.final_observation, step.final_state = observation, observation.flatten(1)
         return step
+
+    def _advance(self, action: Tensor) -> None:
+        self._act(action)
+        for agent in self._world.agents:
+            self._scenario.env_process_action(agent)
+        self._scenario.pre_step()
+        self._world.step()
+        self._scenario.post_step()
 
     def _act(self, action: Tensor) -> None:
         """Tell the agents what to do, as `vmas.Environment` does, which is asked itself where they also talk."""
@@ -234,12 +242,9 @@ class VmasEnvironment(BatchedEnvironment):
 
     def _begin_again(self, ended: Tensor, every_row: bool) -> None:
         """New episodes where the old ones ended."""
-        before = [] if every_row else object_state.tensors(self._root, _belongs, self.rows)
-        before = [(slot, tensor.clone()) for slot, tensor in before]
+        before = [] if every_row else self._objects.copy_rows(self.rows)
         self._begin_all()
-        if not every_row:
-            object_state.keep_rows(before, ~ended)
-        self._elapsed.masked_fill_(ended, 0)
+        keep_rows(before, ~ended)
 
     def _begin_all(self) -> None:
         # One of vmas's scenarios draws from numpy, at resets only.
@@ -251,17 +256,12 @@ class VmasEnvironment(BatchedEnvironment):
         finally:
             np.random.set_state(outer)
 
-    def _observe(self) -> Tensor:
-        """[row, agent, features], a new tensor."""
-        seen = [_flat(self._scenario.observation(agent)) for agent in self._agents]
-        if self._template.shape[2] == self._sizes[0] and len(set(self._sizes)) == 1:
-            return torch.stack(seen, 1).to(torch.float32)
-        observation = self._template.clone()
-        for agent, (tensor, size) in enumerate(zip(seen, self._sizes, strict=True)):
-            observation[:, agent, :size] = tensor
-        return observation
+    def _observe(self, observation: Tensor) -> None:
+        """Fill in what the agents see: [row, agent, features]."""
+        for index, (agent, size) in enumerate(zip(self._agents, self._sizes, strict=True)):
+            observation[:, index, :size] = _flat(self._scenario.observation(agent))
 
-    def _show(self, observation: Tensor) -> Step:
+    def _show(self, observation: Tensor, reward: Tensor | None = None) -> Step:
         self._shown = observation
         state = observation.flatten(1)
         return Step(
@@ -270,7 +270,7 @@ class VmasEnvironment(BatchedEnvironment):
             available_actions=self._available,
             acting=self._yes,
             new_occupant=self._no,
-            reward=torch.zeros(self._no.shape, device=self.device),
+            reward=torch.zeros(self._no.shape, device=self.device) if reward is None else reward,
             terminated=self._no,
             truncated=self._no,
             ended=self._none_ended,
@@ -281,8 +281,9 @@ class VmasEnvironment(BatchedEnvironment):
         )
 
     @contextlib.contextmanager
-    def _drawing(self) -> Iterator[None]:
-        """Let torch draw from this environment's own stream: vmas draws from the global one."""
+    def _simulating(self) -> Iterator[None]:
+        """Let torch draw from this environment's own stream, as vmas draws from the global one, and spare it the
+        bookkeeping of gradients. Tensors that are made in here must not get out: no gradient could pass them."""
         cuda = self.device.type == "cuda"
         outer = torch.get_rng_state()
         outer_cuda = torch.cuda.get_rng_state(self.device) if cuda else None
@@ -290,7 +291,8 @@ class VmasEnvironment(BatchedEnvironment):
             torch.set_rng_state(self._stream["cpu"])
             if cuda:
                 torch.cuda.set_rng_state(self._stream["cuda"], self.device)
-            yield
+            with torch.inference_mode():
+                yield
         finally:
             self._stream["cpu"] = torch.get_rng_state()
             torch.set_rng_state(outer)
@@ -319,7 +321,7 @@ class VmasEnvironment(BatchedEnvironment):
             "resets": self._resets,
             "elapsed": self._elapsed.clone(),
             "observation": self._shown.clone(),
-            "objects": object_state.save(self._root, _belongs),
+            "objects": self._objects.save(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> Step:
@@ -334,7 +336,7 @@ class VmasEnvironment(BatchedEnvironment):
         self._resets = state["resets"]
         self._elapsed = state["elapsed"].to(self.device, copy=True)
         try:
-            object_state.load(self._root, _belongs, state["objects"], self.device)
+            self._objects.load(state["objects"], self.device)
         except KeyError as error:
             raise ConfigurationError(
                 f"the state of vmas's {self.parameters.scenario} cannot be restored: it has no place {error}.",
