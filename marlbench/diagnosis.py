@@ -162,7 +162,27 @@ def _installed(requirement: Requirement) -> tuple[str | None, bool]:
     return version, requirement.specifier.contains(version, prereleases=True)
 
 
+def _with_extras(needed: list[Requirement]) -> list[Requirement]:
+    """Requirements together with what the extras that they ask for require, as far as it can be told."""
+    every = list(needed)
+    for requirement in needed:
+        try:
+            texts = metadata.requires(requirement.name) or []
+        except metadata.PackageNotFoundError:
+            continue
+        every += [inner for inner in map(Requirement, texts) if _only_with(inner, requirement.extras)]
+    return every
+
+
+def _only_with(requirement: Requirement, extras: set[str]) -> bool:
+    marker = requirement.marker
+    if marker is None or marker.evaluate({"extra": ""}):
+        return False
+    return any(marker.evaluate({"extra": extra}) for extra in extras)
+
+
 def _extra(name: str, needed: list[Requirement]) -> Check:
+    needed = _with_extras(needed)
     found = {requirement.name: _installed(requirement) for requirement in needed}
     detail = ", ".join(f"{package} {version or 'not installed'}" for package, (version, _) in found.items())
     complete = all(fits for _, fits in found.values())
