@@ -49,6 +49,7 @@ VERBS = {
     "tune": Verb("tune", "Choose hyperparameters with a stated budget, on seeds of their own."),
     "play": Verb("play", "Record or watch a trained policy play."),
     "export": Verb("export", "Write a trained policy for use without marlbench."),
+    "prune": Verb("prune", "Remove what finished jobs keep for longer trainings."),
     "sync": Verb("sync", "Bring MLflow up to date with the store."),
     "ui": Verb("ui", "Open the MLflow page of the store."),
     "doctor": Verb("doctor", "Check this installation."),

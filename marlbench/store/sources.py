@@ -65,8 +65,8 @@ class Sources:
         Raises:
             StoreError: it cannot take the state over.
         """
-        if _sizes(self.directory) != _sizes(target):
-            # The trainer makes files of another size anew, and they would be empty.
+        if not _sizes(self.directory).items() <= _sizes(target).items():
+            # A trainer makes files of another size anew, and they would be empty; more files than before are no harm.
             raise StoreError(
                 f"the replay in {self.directory} is not of the size that {self.cells[0].algorithm} needs.",
                 "Another version of the method wrote it. Run without --extend.",
