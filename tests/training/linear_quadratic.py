@@ -16,15 +16,15 @@ from marlbench.environments.simulator import TensorSimulator
 
 # Each agent pushes the same body, which two springs slow down: position and speed; pushing costs something.
 DYNAMICS = np.array([[0.9, 0.3], [0.0, 0.8]])
-STATE_COST = np.diag([1.0, 0.1])
+STATE_COST = np.diag([1.0, 0.3])
 ACTION_COST = 0.3
-LENGTH = 12
+LENGTH = 8
 RANGE = 2.0
 
 
 def input_matrix(agents: int) -> np.ndarray:
     """How each agent's action changes the state, [2, agents]."""
-    return np.tile(np.array([[0.0], [0.8 / agents]]), (1, agents))
+    return np.tile(np.array([[0.0], [1.0 / agents]]), (1, agents))
 
 
 def optimal_gain(agents: int, discount: float) -> np.ndarray:
@@ -36,16 +36,16 @@ def optimal_gain(agents: int, discount: float) -> np.ndarray:
     return gain
 
 
-def cost(state: Tensor, policy: Callable[[Tensor], Tensor]) -> float:
-    """Mean undiscounted cost of an episode from the given states [row, 2]; a policy gives actions [row, agents]."""
+def cost(state: Tensor, policy: Callable[[Tensor], Tensor], discount: float) -> float:
+    """Mean discounted cost from the given states [row, 2]; a policy gives actions [row, agents]."""
     agents = policy(state).shape[1]
     dynamics = torch.from_numpy(DYNAMICS.T).to(state.dtype)
     inputs = torch.from_numpy(input_matrix(agents).T).to(state.dtype)
     weights = torch.from_numpy(STATE_COST.diagonal().copy()).to(state.dtype)
     total = torch.zeros(len(state))
-    for _ in range(LENGTH):
+    for time in range(50):
         action = policy(state).clamp(-RANGE, RANGE)
-        total += (weights * state.square()).sum(1) + ACTION_COST * action.square().mean(1)
+        total += discount**time * ((weights * state.square()).sum(1) + ACTION_COST * action.square().mean(1))
         state = state @ dynamics + action @ inputs
     return float(total.mean())
 

@@ -112,16 +112,22 @@ def test_unrolled_actors_say_what_they_said_when_they_acted(sharing: Any, tmp_pa
     assert 0.7 < taken.float().mean() < 0.95
 
 
+@pytest.mark.parametrize(
+    ("steps", "regret"), [(1_600, 0.25), pytest.param(10_000, 0.02, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("algorithm", METHODS)
-def test_only_available_actions_are_taken_and_the_best_are_learnt(algorithm: str, tmp_path: Path) -> None:
+def test_only_available_actions_are_taken_and_the_best_are_learnt(
+    algorithm: str, steps: int, regret: float, tmp_path: Path
+) -> None:
+    """A random player's regret is about a third."""
     given = {**QUICK, "hidden": (16,), "learning_starts": 200}
-    cells = make_cells(algorithm, "masked_choice", seeds=(0, 1), steps=2_000, rows=16, hyperparameters=given)
+    cells = make_cells(algorithm, "masked_choice", seeds=(0, 1), steps=steps, rows=16, hyperparameters=given)
     trainer = Trainer(cells, tmp_path, CPU)
     finish(trainer)
     for member in range(2):
         final = trainer.outcome(member)["final"]
         assert final["illegal_rate"] == 0.0
-        assert final["regret"] < 0.05
+        assert final["regret"] < regret
 
 
 @pytest.mark.slow
@@ -167,7 +173,8 @@ def test_pursuers_come_close_to_the_optimum(algorithm: str, tmp_path: Path) -> N
 def test_linear_systems_are_steered_with_the_riccati_gain(
     algorithm: str, agents: int, tmp_path: Path
 ) -> None:
-    given = {**QUICK, "update_interval": 8, "actor_learning_rate": 1e-3, "target_rate": 0.05}
+    discount = 0.7
+    given = {**QUICK, "update_interval": 8, "target_rate": 0.05, "discount": discount}
     given |= LINEAR_QUADRATIC[algorithm]
     cells = make_cells(
         algorithm,
@@ -180,10 +187,10 @@ def test_linear_systems_are_steered_with_the_riccati_gain(
     )
     trainer = Trainer(cells, tmp_path, CPU)
     finish(trainer)
-    gain = linear_quadratic.optimal_gain(agents, QUICK["discount"])
+    gain = linear_quadratic.optimal_gain(agents, discount)
     starts = torch.rand(64, 2, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
-    best = linear_quadratic.cost(starts, lambda state: -state @ torch.from_numpy(gain.T).float())
-    idle = linear_quadratic.cost(starts, lambda state: torch.zeros(len(state), agents))
+    best = linear_quadratic.cost(starts, lambda state: -state @ torch.from_numpy(gain.T).float(), discount)
+    idle = linear_quadratic.cost(starts, lambda state: torch.zeros(len(state), agents), discount)
     for member in range(3):
 
         def act(state: torch.Tensor, member: int = member) -> torch.Tensor:
@@ -192,7 +199,7 @@ def test_linear_systems_are_steered_with_the_riccati_gain(
             return action.view(3, len(state), agents)[member]
 
         # Of what the best policy saves, nine parts in ten, and its gain to within a third.
-        assert linear_quadratic.cost(starts, act) < best + 0.1 * (idle - best)
+        assert linear_quadratic.cost(starts, act, discount) < best + 0.1 * (idle - best)
         features = np.c_[0.5 * starts.numpy(), np.ones(64)]
         fitted = np.linalg.lstsq(features, act(0.5 * starts).numpy(), rcond=None)[0]
         np.testing.assert_allclose(-fitted[:2].T, gain, atol=0.3)
