@@ -65,6 +65,7 @@ def command(
     """
     from marlbench.analysis.report.provenance import Asked
     from marlbench.analysis.report.writing import keep, write_folder, write_page
+    from marlbench.store.extensions import stand_ins
     from marlbench.store.states import State
     from marlbench.store.store import Store
 
@@ -83,6 +84,8 @@ def command(
     if output is not None and not single and output.is_file():
         raise UsageError(f"--output {output} is a file.", "Name a directory, or a file that ends in .html.")
     store = Store.open(Store.locate(results))
+    # As in every comparison, what went on from a shorter training stands for cells that are missing.
+    matrix = stand_ins(store, matrix).matrix
     states = store.states(cell.id for cell in matrix.cells)
     if not any(state.state is State.DONE for state in states.values()):
         words = ["run", suite, *options, *(["--results", str(results)] if results else [])]

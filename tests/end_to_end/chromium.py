@@ -107,12 +107,13 @@ class Page:
         while ready != "complete":
             assert time.monotonic() < deadline, "the frame was not loaded"
             # Before its content is there the frame is another document, whose world goes with it.
-            with suppress(AssertionError):
-                self._context = None
-                (child,) = self.call("Page.getFrameTree")["frameTree"]["childFrames"]
+            self._context = None
+            frames = self.call("Page.getFrameTree")["frameTree"].get("childFrames", [])
+            for child in frames:
                 world = self.call("Page.createIsolatedWorld", frameId=child["frame"]["id"])
                 self._context = world["executionContextId"]
-                ready = self.evaluate("document.querySelector('h1') ? document.readyState : ''")
+            with suppress(AssertionError):
+                ready = frames and self.evaluate("document.querySelector('h1') ? document.readyState : ''")
         try:
             yield
         finally:

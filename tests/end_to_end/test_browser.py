@@ -124,17 +124,22 @@ def test_the_curves_are_grouped_by_algorithm(addresses: dict[str, str], page: Pa
         url for words, url in addresses.items() if re.fullmatch(r"seen, \d+ evaluations.*", words)
     ]
     page.open(suite_view)
-    page.wait("document.querySelectorAll('.js-plotly-plot .legendtext').length >= 2")
+    page.wait("document.body.innerText.includes('random (eval/score)')")
     text = page.evaluate("document.body.innerText")
     assert re.findall(r"Group: (\w+)", text) == ["ippo", "random"]
     # Four cells each: the run of the report is not among them.
     assert "8 matching runs" in text
-    lines = page.evaluate(
-        """[...document.querySelectorAll('.js-plotly-plot')].map(
-            plot => [...plot.querySelectorAll('.legendtext')].map(one => one.textContent))"""
+    assert {"ippo (eval/score)", "random (eval/score)"} <= set(text.splitlines())
+    # One line for each algorithm, with a point for each of the four evaluations, and its band.
+    page.wait("document.querySelector('.js-plotly-plot')?.data?.length > 0")
+    drawn = page.evaluate(
+        """document.querySelector('.js-plotly-plot').data.map(
+            trace => [trace.fill ? 'band' : trace.mode, new Set(trace.x).size, trace.line.color])"""
     )
-    curves = next(names for names in lines if any("eval/score" in name for name in names))
-    assert sorted(curves) == ["ippo (eval/score)", "random (eval/score)"]
+    lines = [(points, colour) for kind, points, colour in drawn if kind == "lines+markers"]
+    assert [points for points, _ in lines] == [4, 4]
+    assert len({colour for _, colour in lines}) == 2
+    assert sum(kind == "band" for kind, *_ in drawn) == 2
 
 
 def test_the_report_opens_inside_mlflow(addresses: dict[str, str], page: Page) -> None:
