@@ -48,12 +48,17 @@ class SimpleSpread(TensorSimulator):
             le=1,
             description="weight of an agent's own collisions against the common reward",
         )
+        limit_terminates: bool = Field(
+            default=False,
+            description="an episode is over for good at its last step, as in EPyMARL, instead of being cut",
+            json_schema_extra={"legacy": False},
+        )
 
     @classmethod
     def examples(cls) -> list[AnyParameters]:
         return [
             cls.Parameters(episode_length=4),
-            cls.Parameters(agents=1, episode_length=3),
+            cls.Parameters(agents=1, episode_length=3, limit_terminates=True),
             cls.Parameters(agents=5, episode_length=3, local_ratio=0.2),
         ]
 
@@ -69,6 +74,7 @@ class SimpleSpread(TensorSimulator):
             episode_limit=parameters.episode_length,
         )
         super().__init__(parameters, rows, device)
+        self.limit_terminates = parameters.limit_terminates
         self.world = ParticleWorld([_RADIUS] * agents, agents, rows, device)
         force = torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], dtype=torch.float64)
         self._impulse = (force * _CONTROL * self.world.dt).to(device)
