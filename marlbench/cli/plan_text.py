@@ -15,8 +15,8 @@ _NAMED_DAMAGED = 10
 _NAMED_EXTENSIONS = 40
 
 
-def show_plan(plan: Plan, root: Path) -> None:
-    """Print the plan on stderr."""
+def show_plan(plan: Plan, root: Path, keep_states: int | None = None) -> None:
+    """Print the plan on stderr; `keep_states` are the MiB of the largest final state that a job will keep."""
     from marlbench.catalog.lookup import describe
 
     console = talk()
@@ -43,6 +43,8 @@ def show_plan(plan: Plan, root: Path) -> None:
         line(f"  jobs    {_jobs(plan)}")
         line(f"  memory  {_memory(plan)}")
         line(f"  time    {_time(plan)}")
+        if keep_states:
+            _states(plan, keep_states, line)
     line(f"  store   {root}")
     if not plan.jobs:
         line("Nothing to do: every cell is done.")
@@ -103,6 +105,17 @@ def _damaged(plan: Plan, line: Any) -> None:
         line(f"          damaged, set aside and run again: {words.name(cell)}: {reason}", "yellow")
     if len(damaged) > _NAMED_DAMAGED:
         line(f"          and {len(damaged) - _NAMED_DAMAGED} more damaged cells", "yellow")
+
+
+def _states(plan: Plan, keep_states: int, line: Any) -> None:
+    """Which jobs will not be able to go on to more steps, although they could be asked to."""
+    sizes = [job.memory.disk for job in plan.jobs if job.memory is not None]
+    large = [size for size in sizes if size > keep_states << 20]
+    if large:
+        line(
+            f"  states  final states of {words.plural(len(large), 'job')}, up to {words.size(max(large))}, are larger "
+            f"than {keep_states} MiB and will not be kept for --extend (--keep-states)"
+        )
 
 
 def _extended(plan: Plan, line: Any) -> None:

@@ -125,13 +125,13 @@ def command(
     if dry_run:
         store = Store.open(root, read_only=True) if (root / "store.json").exists() else None
         plan = _plan(matrix, store, machine, seeds_per_job, extend)
-        show_plan(plan, root)
+        show_plan(plan, root, keep_states)
         if as_json:
             print_json(to_json(plan, root))
         return
     store = Store.open(root, create=True)
     plan = _plan(matrix, store, machine, seeds_per_job, extend)
-    show_plan(plan, root)
+    show_plan(plan, root, keep_states)
     options = as_words(
         tasks=task, algorithms=algorithm, seeds=seeds, steps=steps, preset=preset, overrides=set_
     )
