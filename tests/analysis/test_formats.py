@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from marlbench.analysis.comparison import Comparison, compare_matrix
 from marlbench.analysis.foreign import Scale, gather
@@ -19,6 +20,7 @@ from marlbench.analysis.marl_eval import marl_eval_text
 from marlbench.analysis.published import load
 from marlbench.analysis.records import COLUMNS, csv_text
 from marlbench.analysis.statistics import AGGREGATES
+from marlbench.analysis.tables import render
 from marlbench.analysis.texts import latex, markdown
 from marlbench.analysis.traces import curves_csv
 from marlbench.catalog.matrix import Matrix, resolve
@@ -246,3 +248,28 @@ def test_one_task_keeps_its_raw_metric(store: Store, finish: Any) -> None:
         "return_mean": [-2.0],
         "score": [0.8],
     }
+
+
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_a_terminal_shows_published_numbers_and_cost_at_any_width(comparison: Comparison, width: int) -> None:
+    stream = io.StringIO()
+    render([comparison], Console(file=stream, width=width))
+    lines = stream.getvalue().splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    text = " ".join(line.strip() for line in lines)
+    for part in (
+        "15.00",
+        "theirs [paper]",
+        "1.50k",
+        ".50",
+        "2.0G",
+        "steps/s",
+        "CPU-h",
+        "memory",
+        "2/3",
+        "Protocol:",
+    ):
+        assert part in text
+    if width == 60:
+        # What a run costs stands below, under the same names.
+        assert len([line for line in lines if line.startswith("walk  ")]) == 2
