@@ -132,27 +132,26 @@ class ObjectState:
         if missing:
             raise KeyError(sorted(missing)[0])
 
-    def copy_rows(self, rows: int) -> list[tuple[Slot, Tensor]]:
-        """Copies of the tensors whose first axis is the row, for `keep_rows`."""
-        found = []
+    def copy_rows(self, rows: int) -> dict[str, Tensor]:
+        """Copies, by path, of the tensors whose first axis is the row, for `keep_rows`."""
+        found = {}
         for slot in self.places():
             value = slot.get()
             if isinstance(value, Tensor) and value.dim() > 0 and value.shape[0] == rows:
-                found.append((slot, value.clone()))
+                found[slot.path] = value.clone()
         return found
 
-
-def keep_rows(before: list[tuple[Slot, Tensor]], kept: Tensor) -> None:
-    """Give rows the tensors back that they had, where `kept` (bool [row]); one tensor at two places stays one."""
-    merged: dict[int, tuple[Tensor, Tensor]] = {}
-    masks: dict[int, Tensor] = {}
-    for slot, old in before:
-        new = slot.get()
-        if not isinstance(new, Tensor) or new.shape != old.shape:
-            continue
-        if id(new) not in merged:
-            if new.dim() not in masks:
-                masks[new.dim()] = kept.view(-1, *(1,) * (new.dim() - 1))
-            # With `new` itself, so that its id stays its own.
-            merged[id(new)] = (torch.where(masks[new.dim()], old, new), new)
-        slot.set(merged[id(new)][0])
+    def keep_rows(self, before: dict[str, Tensor], kept: Tensor) -> None:
+        """Give rows the tensors back that they had, where `kept` (bool [row]); one at two places stays one."""
+        merged: dict[int, tuple[Tensor, Tensor]] = {}
+        masks: dict[int, Tensor] = {}
+        for slot in self.places():
+            old, new = before.get(slot.path), slot.get()
+            if old is None or not isinstance(new, Tensor) or new.shape != old.shape:
+                continue
+            if id(new) not in merged:
+                if new.dim() not in masks:
+                    masks[new.dim()] = kept.view(-1, *(1,) * (new.dim() - 1))
+                # With `new` itself, so that its id stays its own.
+                merged[id(new)] = (torch.where(masks[new.dim()], old, new), new)
+            slot.set(merged[id(new)][0])

@@ -77,6 +77,10 @@ class Together:
         return self._acted[self.possible_agents.index(agent)]
 
     def reset(self, seed: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        # Level-based foraging places nobody where someone stood when the last episode ended; without this, an episode
+        # would not follow from its seed.
+        for player in getattr(self.environment.unwrapped, "players", ()):
+            player.position = None
         observations, _ = self.environment.reset(seed=seed)
         self.agents = self.possible_agents[:]
         return dict(zip(self.agents, observations, strict=True)), {}

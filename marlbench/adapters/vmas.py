@@ -21,7 +21,7 @@ from pydantic import Field, JsonValue
 from torch import Tensor
 
 from marlbench.adapters.games import how_to_install
-from marlbench.adapters.object_state import ObjectState, keep_rows
+from marlbench.adapters.object_state import ObjectState
 from marlbench.environments import contract
 from marlbench.environments.contract import (
     AnyParameters,
@@ -61,7 +61,7 @@ def _belongs(name: Any, value: Any) -> bool:
     if not hasattr(value, "__dict__") or isinstance(value, Tensor):
         return True
     module = type(value).__module__
-    return not module or module.startswith("vmas.")
+    return not module or module.startswith(("vmas.", "torch.distributions."))
 
 
 class VmasEnvironment(BatchedEnvironment):
@@ -110,6 +110,7 @@ class VmasEnvironment(BatchedEnvironment):
         self._resets = 0
         self._elapsed = torch.zeros(rows, dtype=torch.int64, device=device)
         self._describe()
+        self._shown = self._template
         agents = len(self._agents)
         self._yes = torch.ones(rows, agents, dtype=torch.bool, device=device)
         self._no = torch.zeros(rows, agents, dtype=torch.bool, device=device)
@@ -242,9 +243,10 @@ class VmasEnvironment(BatchedEnvironment):
 
     def _begin_again(self, ended: Tensor, every_row: bool) -> None:
         """New episodes where the old ones ended."""
-        before = [] if every_row else self._objects.copy_rows(self.rows)
+        before = {} if every_row else self._objects.copy_rows(self.rows)
         self._begin_all()
-        keep_rows(before, ~ended)
+        if before:
+            self._objects.keep_rows(before, ~ended)
 
     def _begin_all(self) -> None:
         # One of vmas's scenarios draws from numpy, at resets only.
