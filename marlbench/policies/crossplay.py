@@ -185,7 +185,7 @@ def cross_play(
 def _require_one_task(cells: Sequence[Cell]) -> None:
     if len({cell.id for cell in cells}) < 2:
         raise UsageError(
-            "cross-play needs at least two policies.",
+            f"cross-play needs at least two policies; there is one, {naming.name(cells[0])}.",
             "Name several cells, or all seeds of a label: SUITE/TASK/LABEL.",
         )
 

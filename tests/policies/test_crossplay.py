@@ -112,7 +112,7 @@ def test_the_command(typed: Typed) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["ippo/stag/s0"], "at least two policies"),
+        (["ippo/stag/s0"], "there is one, tiny/stag/ippo/s0"),
         (["ippo/stag/s0", "ippo/stag/s0"], "at least two policies"),
         (["ippo/stag/s0", "ippo/spread/s0"], "not trained on the same task"),
         (["ippo/stag", "--assign", "agent_7"], "no agent 'agent_7'"),
