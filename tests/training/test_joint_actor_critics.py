@@ -33,7 +33,7 @@ QUICK = {
 }
 COOL: dict[str, dict[str, Any]] = {"maddpg": {}, "masac": {"temperature": 0.1}}
 LINEAR_QUADRATIC: dict[str, dict[str, Any]] = {
-    "maddpg": {"exploration_start": 0.2, "exploration_end": 0.05},
+    "maddpg": {"exploration_start": 0.3, "exploration_end": 0.1},
     "masac": {"temperature": 0.1},
 }
 
@@ -174,13 +174,13 @@ def test_linear_systems_are_steered_with_the_riccati_gain(
     algorithm: str, agents: int, tmp_path: Path
 ) -> None:
     discount = 0.7
-    given = {**QUICK, "update_interval": 8, "target_rate": 0.05, "discount": discount}
-    given |= LINEAR_QUADRATIC[algorithm]
+    given = {**QUICK, "update_interval": 8, "actor_learning_rate": 1e-3, "target_rate": 0.05}
+    given |= {"discount": discount, **LINEAR_QUADRATIC[algorithm]}
     cells = make_cells(
         algorithm,
         "linear_quadratic",
         seeds=(0, 1, 2),
-        steps=20_000,
+        steps=24_000,
         rows=16,
         hyperparameters=given,
         parameters={"agents": agents},
@@ -198,11 +198,11 @@ def test_linear_systems_are_steered_with_the_riccati_gain(
             action, _ = trainer.algorithm.policy.act(trainer.view, None, torch.zeros(0), "greedy")
             return action.view(3, len(state), agents)[member]
 
-        # Of what the best policy saves, nine parts in ten, and its gain to within a third.
-        assert linear_quadratic.cost(starts, act, discount) < best + 0.1 * (idle - best)
+        # Three quarters of what the best policy saves are saved.
+        assert linear_quadratic.cost(starts, act, discount) < best + 0.25 * (idle - best)
         features = np.c_[0.5 * starts.numpy(), np.ones(64)]
         fitted = np.linalg.lstsq(features, act(0.5 * starts).numpy(), rcond=None)[0]
-        np.testing.assert_allclose(-fitted[:2].T, gain, atol=0.3)
+        np.testing.assert_allclose(-fitted[:2].T, gain, atol=0.25)
 
 
 @pytest.mark.slow
