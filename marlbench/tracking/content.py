@@ -96,6 +96,7 @@ def make_page(
         "marlbench.suite": cell.suite,
         "marlbench.task": cell.task,
         "marlbench.backend": cell.backend,
+        "marlbench.source": cell.source or "",
         "marlbench.algorithm": cell.label,
         "marlbench.plugin": cell.algorithm,
         "marlbench.seed": str(cell.seed),
