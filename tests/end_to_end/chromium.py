@@ -106,6 +106,7 @@ class Page:
         ready = ""
         while ready != "complete":
             assert time.monotonic() < deadline, "the frame was not loaded"
+            time.sleep(0.2)
             # Before its content is there the frame is another document, whose world goes with it.
             self._context = None
             frames = self.call("Page.getFrameTree")["frameTree"].get("childFrames", [])
@@ -138,6 +139,8 @@ def browser(folder: Path) -> Iterator[Page]:
         os.dup2(b, 4)
 
     command = [found, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    # A sandboxed frame in a process of its own would be out of reach of its page's session.
+    command += ["--disable-features=IsolateSandboxedIframes", "--disable-site-isolation-trials"]
     command += ["--no-first-run", "--disable-background-networking", "--disable-component-update"]
     command += [
         "--hide-scrollbars",

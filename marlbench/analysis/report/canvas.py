@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from marlbench.analysis.report.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Floats = NDArray[np.float64]
 
 WIDTH = 6.4  # inches: the width of a column of text
 _LEGEND_ROW = 0.2
@@ -47,6 +52,23 @@ def legend(figure: Figure, looks: Mapping[str, Style], columns: int, *, filled: 
         for label, look in looks.items()
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.4)
+
+
+def line_with_band(
+    axes: Axes, look: Style, x: NDArray[Any], middle: Floats, low: Floats | None, high: Floats | None
+) -> None:
+    """A line in the look of its algorithm, about ten marks along it, and its band where it has one."""
+    if low is not None and high is not None:
+        axes.fill_between(x, low, high, color=look.colour, alpha=0.2, linewidth=0, zorder=1)
+    axes.plot(
+        x,
+        middle,
+        color=look.colour,
+        linestyle=look.dash,
+        marker=look.marker,
+        markevery=max(1, len(x) // 10),
+        zorder=3,
+    )
 
 
 def settle(figure: Figure) -> Figure:

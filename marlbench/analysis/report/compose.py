@@ -10,7 +10,7 @@ from marlbench.analysis import layout
 from marlbench.analysis.comparison import Comparison
 from marlbench.analysis.layout import Block, heading, legend, protocol_line, unit_of_hours
 from marlbench.analysis.report import findings, provenance, tables
-from marlbench.analysis.report.gallery import Gallery, scores_over_tasks
+from marlbench.analysis.report.gallery import Gallery
 from marlbench.analysis.report.page import Page, Part
 from marlbench.analysis.report.provenance import Asked
 from marlbench.analysis.report.style import drawing, styles
@@ -53,13 +53,9 @@ def compose(
             groups = [group for group in matrix.groups if group.cell.backend == backend]
             aggregates = [one for one in comparison.aggregate if one.backend == backend]
             common = aggregates[0].tasks
-            scores = scores_over_tasks(groups, common, material)
             table = tables.over_tasks(blocks, colours, hours)
-            overall.append(
-                Part(
-                    f"{blocks[0].name} ({backend})", "", (table,), gallery.over_tasks(scores, backend, common)
-                )
-            )
+            plates = gallery.over_tasks(groups, common, material)
+            overall.append(Part(f"{blocks[0].name} ({backend})", "", (table,), plates))
             told.append(findings.over_tasks(aggregates, f"{blocks[0].name} ({backend})"))
         for block in tasks:
             groups = [

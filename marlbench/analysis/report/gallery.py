@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from marlbench.analysis.curves import Curve, common_steps
+from marlbench.analysis.curves import Curve, common_steps, sample_efficiency
 from marlbench.analysis.improvement import improvement_matrix
 from marlbench.analysis.layout import NAMES
 from marlbench.analysis.profiles import performance_profiles
@@ -31,6 +31,7 @@ Floats = NDArray[np.float64]
 
 # A band is read off a figure: its ends need not be as exact as those of a table.
 _RESAMPLES = 2_000
+_EFFICIENCY_POINTS = 40
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,12 @@ class Gallery:
         self.looks = looks
         self._folder = folder
 
-    def over_tasks(self, scores: Mapping[str, Floats], backend: str, tasks: Sequence[str]) -> list[Plate]:
-        """The figures over all tasks of a backend.
-
-        Args:
-            scores: of each algorithm, float [run, task].
-        """
+    def over_tasks(
+        self, groups: Sequence[CellGroup], tasks: Sequence[str], material: Mapping[str, Material]
+    ) -> list[Plate]:
+        """The figures over tasks of one backend, whose `groups` are."""
+        backend = groups[0].cell.backend
+        scores = scores_over_tasks(groups, tasks, material)
         where = f"{len(tasks)} tasks ({backend})" if len(tasks) > 1 else f"{tasks[0]} ({backend})"
         found = aggregates(scores)
         columns = {NAMES[name]: {label: of[name] for label, of in found.items()} for name in AGGREGATES}
@@ -92,6 +93,18 @@ class Gallery:
                     "intervals. An interval that contains 0.50 leaves open which of the two is better.",
                     f"Probability of improvement over {where}: {told}.",
                     suite_figures.improvement_squares(list(scores), better),
+                )
+            )
+        if efficiency := efficiency_over_tasks(groups, tasks, scores, material):
+            told = "; ".join(f"{label} ends at {curve.points[-1]:.3f}" for label, curve in efficiency.items())
+            plates.append(
+                self._plate(
+                    f"efficiency-{backend}",
+                    "Sample efficiency",
+                    f"Interquartile mean of the scores of the evaluations during training over {where}, with "
+                    "pointwise 95 % bootstrap bands.",
+                    f"Score over environment steps, over {where}: {told}.",
+                    suite_figures.efficiency_curves(efficiency, self.looks),
                 )
             )
         return plates
@@ -187,6 +200,30 @@ def scores_over_tasks(
         if all(columns):
             found[label] = table(columns)
     return found
+
+
+def efficiency_over_tasks(
+    groups: Sequence[CellGroup],
+    tasks: Sequence[str],
+    labels: Iterable[str],
+    material: Mapping[str, Material],
+) -> dict[str, Curve]:
+    """The curve of each label over the tasks; none where they were not trained for the same number of steps."""
+    here = [group for group in groups if group.cell.task in tasks]
+    if len({group.cell.steps for group in here}) != 1:
+        return {}
+    traces = {
+        label: [
+            [trace for cell in group.cells if cell.id in material and (trace := material[cell.id].trace)]
+            for group in here
+            if group.cell.label == label
+        ]
+        for label in labels
+    }
+    steps = common_steps([task for of in traces.values() for task in of], most=_EFFICIENCY_POINTS)
+    if len(steps) < 2 or not all(all(of) for of in traces.values()):
+        return {}
+    return {label: sample_efficiency(of, steps) for label, of in traces.items()}
 
 
 def _has_episodes(cell: str, material: Mapping[str, Material]) -> bool:

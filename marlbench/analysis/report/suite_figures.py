@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from marlbench.analysis.report.canvas import legend, paper, settle
+from marlbench.analysis.report.canvas import count_axis, legend, line_with_band, paper, settle
 from marlbench.analysis.report.style import Style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from marlbench.analysis.curves import Curve
     from marlbench.analysis.profiles import Profile
     from marlbench.analysis.statistics import Estimate
 
@@ -42,6 +43,7 @@ def aggregate_intervals(columns: Mapping[str, Mapping[str, Estimate]], looks: Ma
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.locator_params(axis="x", nbins=4)
+        axes.margins(x=0.1)
     panels[0].set_yticks(range(len(labels)), labels)
     panels[0].set_ylim(len(labels) - 0.4, -0.6)
     figure.supxlabel("score", fontsize=9)
@@ -54,22 +56,24 @@ def profile_lines(profiles: Mapping[str, Profile], looks: Mapping[str, Style]) -
     figure, columns = paper(3.0, list(shown))
     axes = figure.add_subplot()
     for label, profile in profiles.items():
-        look = shown[label]
-        if profile.low is not None and profile.high is not None:
-            axes.fill_between(
-                profile.thresholds, profile.low, profile.high, color=look.colour, alpha=0.2, linewidth=0
-            )
-        axes.plot(
-            profile.thresholds,
-            profile.points,
-            color=look.colour,
-            linestyle=look.dash,
-            marker=look.marker,
-            markevery=max(1, len(profile.thresholds) // 10),
-        )
+        line_with_band(axes, shown[label], profile.thresholds, profile.points, profile.low, profile.high)
     axes.set_xlabel("score threshold")
     axes.set_ylabel("share of runs above it")
     axes.set_ylim(-0.03, 1.03)
+    axes.margins(x=0.02)
+    legend(figure, shown, columns)
+    return settle(figure)
+
+
+def efficiency_curves(curves: Mapping[str, Curve], looks: Mapping[str, Style]) -> Figure:
+    """The interquartile mean of the scores over all tasks, over environment steps."""
+    shown = {label: looks[label] for label in curves}
+    figure, columns = paper(3.0, list(shown))
+    axes = figure.add_subplot()
+    for label, curve in curves.items():
+        line_with_band(axes, shown[label], curve.steps, curve.points, curve.low, curve.high)
+    count_axis(axes, "environment steps")
+    axes.set_ylabel("score")
     axes.margins(x=0.02)
     legend(figure, shown, columns)
     return settle(figure)

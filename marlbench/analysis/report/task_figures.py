@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from marlbench.analysis.report.canvas import count_axis, legend, paper, settle
+from marlbench.analysis.report.canvas import Floats, count_axis, legend, line_with_band, paper, settle
 from marlbench.analysis.report.style import Style
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from marlbench.analysis.curves import Curve
 
-Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
 
 # Places along x that the thin line of a seed keeps: more cannot be told apart at this width.
@@ -53,19 +52,7 @@ def learning_curves(
         look, curve = shown[label], line.curve
         thin = np.concatenate([_thinned(*seed) for seed in line.seeds])
         axes.plot(thin[:, 0], thin[:, 1], color=look.colour, linewidth=0.6, alpha=0.35, zorder=2)
-        if curve.low is not None and curve.high is not None:
-            axes.fill_between(
-                curve.steps, curve.low, curve.high, color=look.colour, alpha=0.2, linewidth=0, zorder=1
-            )
-        axes.plot(
-            curve.steps,
-            curve.points,
-            color=look.colour,
-            linestyle=look.dash,
-            marker=look.marker,
-            markevery=max(1, len(curve.steps) // 10),
-            zorder=3,
-        )
+        line_with_band(axes, look, curve.steps, curve.points, curve.low, curve.high)
     count_axis(axes, "environment steps")
     axes.set_ylabel(metric)
     axes.margins(x=0.02)

@@ -117,6 +117,8 @@ def test_whoever_does_not_see_the_figures_is_told_what_they_show(page: str) -> N
     assert len(figures) == page.count("<figure") == page.count("<svg")
     curves = next(text for text in figures if text.startswith("Learning curves of return_mean on walk"))
     assert "second ends at -1.9 after 1k steps" in curves
+    over = next(text for text in figures if text.startswith("Score over environment steps"))
+    assert "over walk (builtin): first ends at 0.210; second ends at 0.810; third ends at 0.610." in over
     heads = re.findall(r"<th\b[^>]*>", page)
     assert heads
     assert all('scope="' in head for head in heads)
@@ -218,7 +220,9 @@ def test_a_clear_difference_is_said_to_be_one(tmp_path: Path, store: Store, reco
         value = (-2.0 if better else -8.0) if group.cell.task == "walk" else (10.0 if better else 80.0)
         record(group.cells, [value + seed / 10 for seed in range(5)])
     write_page(tmp_path / "page.html", store, matrix, ASKED)
-    words = Reader((tmp_path / "page.html").read_text(encoding="utf-8")).words
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    words = Reader(page).words
+    assert "Score over environment steps, over 2 tasks (builtin): first ends at 0." in page
     assert "Significantly better there than every other algorithm" in words
     assert "second on walk, sail." in words
     assert "Its difference to every other algorithm is significant." in words
