@@ -83,7 +83,7 @@ def test_hyperparameters(name: str) -> None:
     check_fields(name, load("algorithms", name).Hyperparameters)
 
 
-@pytest.mark.parametrize("name", ["simple_spread", "matrix_game", "pettingzoo"])
+@pytest.mark.parametrize("name", ["simple_spread", "matrix_game", "pettingzoo", "lbforaging", "vmas"])
 def test_parameters(name: str) -> None:
     check_fields(name, load("environments", name).Parameters)
 
@@ -125,3 +125,16 @@ def test_overrides_of_the_example_fit(monkeypatch: pytest.MonkeyPatch, tmp_path:
     ippo = next(cell for cell in cells if cell.label == "ippo" and cell.task == "simple_spread")
     assert (ippo.hyperparameters["learning_rate"], ippo.hyperparameters["hidden"]) == (1e-3, [128, 128])
     assert ippo.parameters["agents"] == 5
+
+
+def test_the_suite_of_packages_is_one(tmp_path: Path) -> None:
+    from marlbench.catalog.document import parse
+
+    (example,) = blocks(read("docs/environments.md"), "yaml")
+    path = tmp_path / "packages.yaml"
+    path.write_text(example, encoding="utf-8")
+    suite = check(parse(example.encode(), path), Found(path, GIVEN))
+    for task in suite.tasks.values():
+        name, _, argument = task.environment.partition(":")
+        environment = load("environments", name)
+        environment.Parameters(**{environment.argument: argument}, **task.parameters)
