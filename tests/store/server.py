@@ -32,9 +32,9 @@ def work(order: dict[str, Any]) -> int:
     """Claim the cells and run their jobs, as one process; or run one job of an existing store.
 
     Orders: `job`, only this job; `power`, `stop_at`, `remains`, see power.py; `operations`, a file for their number;
-    `keep_states`, bytes;
-    `kill_after`, seconds; `at_step` send itself `signal`, or else close the scheduler's end of the lifeline; `user`,
-    become this one first; `meter`, measure what the training costs; `file_limit`, bytes of the largest file that can be written.
+    `keep_states`, bytes; `kill_after`, seconds; `at_step` send itself `signal`, or else close the scheduler's end of
+    the lifeline; `user`, become this one first; `meter`, measure what the training costs; `file_limit`, bytes of the
+    largest file that can be written.
     """
     root = Path(order["root"])
     power = Power(root.parent, order.get("stop_at"), _path(order.get("remains")))
