@@ -67,9 +67,12 @@ def create(
     from marlbench.cli.console import talk
     from marlbench.cli.fresh import own_store, slots, stop_where_interrupted, tell_failures, train
     from marlbench.cli.options import select
+    from marlbench.engines.machine import usable_cores
     from marlbench.errors import CELLS_FAILED, UsageError
 
     allowed = seconds(time_allowed)
+    # More processes than cores do not make the fresh runs shorter.
+    at_once = min(slots(jobs), usable_cores())
     path = (output or Path("results") / "reference" / f"{_checked(name)}.json").absolute()
     if path.exists() and not replace:
         raise UsageError(f"there is a reference {shown(path)}.", "Replace it with --replace.")
@@ -90,10 +93,10 @@ def create(
         tell_failures(report, matrix, store)
         if report.failures:
             raise typer.Exit(CELLS_FAILED)
-        reference = _reference(name, selection, matrix, store, allowed, slots(jobs))
+        reference = _reference(name, selection, matrix, store, allowed, at_once)
         write(path, reference)
     _show(reference)
-    about = words.duration(wall_seconds(reference.entries, slots(jobs)))
+    about = words.duration(wall_seconds(reference.entries, at_once))
     fresh = sum(entry.fresh for entry in reference.entries)
     talk().print(f"{shown(path)}: {words.plural(fresh, 'fresh run')} in about {about}.", markup=False)
 

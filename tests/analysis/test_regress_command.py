@@ -362,12 +362,15 @@ def test_a_score_of_nothing_cannot_be_lost(typed: Any, store: Store, finish: Any
     assert "walk/second (a mean score of -0.05 leaves nothing to lose" in err
 
 
-def test_the_time_that_is_allowed(typed: Any, store: Store, finish: Any) -> None:
+def test_the_time_that_is_allowed(
+    typed: Any, store: Store, finish: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def spread(cell: Any, factor: float) -> float:
         return good(cell, factor if cell.label == "first" else 1 + 3.5 * (factor - 1))
 
+    monkeypatch.setattr("marlbench.engines.machine.usable_cores", lambda: 2)
     measured(store, matrix(), finish, spread)
-    options = (*CREATE, "--results", "results", "--jobs", "2")
+    options = (*CREATE, "--results", "results", "--jobs", "8")
     code, _, err = typed(*options, "--time-allowed", "1s")
     assert code == USAGE
     assert "1 s are allowed" in err
