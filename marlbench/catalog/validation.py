@@ -69,7 +69,9 @@ def _build_task(groups: list[CellGroup]) -> None:
         specification = environment.specification
         if specification.continuing and cell.protocol["kind"] == "episodic":
             problem = "the episodes of this environment never end, and the protocol evaluates episodes."
-            hint = "Give the task `protocol: {kind: continuing, length: ...}` or `{kind: online, window: ...}`."
+            hint = (
+                "Give the task `protocol: {kind: continuing, length: ...}` or `{kind: online, window: ...}`."
+            )
             raise document.error((*place, "environment"), problem, hint)
         metric = cell.score["metric"]
         known = (*COMMON_METRICS, *specification.metrics)
