@@ -22,7 +22,7 @@ from rows import ROWS, Sample, medians
 
 OUT = HERE / "out"
 # What takes minutes is timed once.
-ONCE = {"quickstart"}
+ONCE = {"quickstart", "replay"}
 
 
 @dataclass

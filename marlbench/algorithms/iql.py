@@ -10,7 +10,8 @@ from its own rewards; nothing is mixed.
 
 from __future__ import annotations
 
-from marlbench.algorithms.q_learning import QLearner, QLearningHyperparameters
+from marlbench.algorithms.q_hyperparameters import QLearningHyperparameters
+from marlbench.algorithms.q_learning import QLearner
 
 
 class IQL(QLearner):

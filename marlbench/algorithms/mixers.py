@@ -22,7 +22,7 @@ class JointChoice:
         chosen: Q_i(o_i, a_i), [member, sample, agent]; 0 for an agent that does not act.
         best: max over available actions of Q_i(o_i, .), as `chosen`; None where the mixer does not need it.
         action: a_i, int64 [member, sample, agent].
-        state: s, [member, sample, features].
+        state: s, [member, sample, features]; without features where the mixer does not need it.
         acting: bool [member, sample, agent]; None where every agent always acts.
     """
 
@@ -42,9 +42,11 @@ class Mixer(ABC):
 
     Class attributes:
         needs_best: whether it compares what was chosen with the best.
+        needs_state: whether it looks at the state.
     """
 
     needs_best: ClassVar[bool] = False
+    needs_state: ClassVar[bool] = True
     networks: Sequence[MultilayerPerceptron] = ()
 
     @property

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from marlbench.algorithms.actors import EpsilonGreedyActor
@@ -32,13 +31,13 @@ from marlbench.algorithms.base import (
     sharing_for,
 )
 from marlbench.algorithms.distributions import mask_logits
-from marlbench.algorithms.experience import Experience, Keep, ReplayPrecision
+from marlbench.algorithms.experience import Experience, Keep
 from marlbench.algorithms.gradients import backward, clip_together
 from marlbench.algorithms.mixers import JointChoice, Mixer
 from marlbench.algorithms.networks import AgentNetwork
 from marlbench.algorithms.off_policy import OffPolicy
-from marlbench.algorithms.sharing import SharingOption
-from marlbench.algorithms.stack import Activation, ParameterStack
+from marlbench.algorithms.q_hyperparameters import QLearningHyperparameters, TeamHyperparameters
+from marlbench.algorithms.stack import ParameterStack
 from marlbench.algorithms.targets import decision_targets, step_targets
 from marlbench.environments.contract import EnvironmentSpecification
 from marlbench.errors import ConfigurationError
@@ -47,95 +46,6 @@ from marlbench.training.storage import LARGE_BYTES
 
 # What the rows show before and after a step, as far as it is kept.
 SHOWN = ("observation", "state", "available_actions", "acting")
-
-
-def legacy(value: Any) -> dict[str, Any]:
-    return {"legacy": value}
-
-
-class QLearningHyperparameters(Hyperparameters):
-    """Settings of Q-learners; everything that is scheduled is scheduled in environment steps of one seed."""
-
-    sharing: SharingOption = Field("shared", description="which agents share parameters")
-    agent_identity: bool = Field(
-        False,
-        description="append a one-hot of the agent to its observation where agents share parameters",
-        json_schema_extra=legacy(False),
-    )
-    hidden: tuple[int, ...] = Field((64, 64), description="units of the hidden layers")
-    activation: Activation = Field("relu", description="after every hidden layer")
-    recurrent_units: int = Field(
-        0, ge=0, description="of a GRU after the hidden layers; 0 for none", json_schema_extra=legacy(0)
-    )
-    sequence_length: int = Field(
-        32, ge=1, description="joint steps of a replayed sequence (recurrent)", json_schema_extra=legacy(32)
-    )
-    burn_in: int = Field(
-        0, ge=0, description="joint steps before them that warm up the memory", json_schema_extra=legacy(0)
-    )
-    learning_rate: float = Field(5e-4, gt=0, description="of Adam")
-    discount: float = Field(0.99, ge=0, le=1, description="gamma")
-    double: bool = Field(
-        False,
-        description="the target's action is the learning network's best",
-        json_schema_extra=legacy(False),
-    )
-    n_step: int = Field(
-        1, ge=1, description="rewards summed before a target bootstraps", json_schema_extra=legacy(1)
-    )
-    batch: int = Field(
-        128, ge=1, description="environment rows (recurrent: sequences) of an update, with all their agents"
-    )
-    replay_steps: int = Field(100_000, ge=1, description="environment steps kept")
-    replay_dtype: ReplayPrecision = Field(
-        "float32",
-        description="observations and states in the replay: exact, float16, or int8 with a scale for each vector",
-        json_schema_extra=legacy("float32"),
-    )
-    prioritised: bool = Field(
-        False, description="sample by the size of errors", json_schema_extra=legacy(False)
-    )
-    priority_exponent: float = Field(
-        0.6, ge=0, le=1, description="alpha: 0 samples uniformly", json_schema_extra=legacy(0.6)
-    )
-    importance_exponent: float = Field(
-        0.4,
-        ge=0,
-        le=1,
-        description="beta of the importance weights at the first step; 1 at the last",
-        json_schema_extra=legacy(0.4),
-    )
-    learning_starts: int = Field(1_000, ge=0, description="environment steps before the first update")
-    update_interval: int = Field(32, ge=1, description="environment steps between updates")
-    target_rate: float = Field(
-        0.01, gt=0, le=1, description="share of the target network replaced at an update"
-    )
-    target_interval: int = Field(
-        0,
-        ge=0,
-        description="environment steps between whole copies to the target network; 0 for `target_rate`",
-        json_schema_extra=legacy(0),
-    )
-    exploration_start: float = Field(1.0, ge=0, le=1, description="epsilon at the first step")
-    exploration_end: float = Field(0.05, ge=0, le=1, description="epsilon after its schedule")
-    exploration_fraction: float = Field(
-        0.5, gt=0, le=1, description="share of all steps over which epsilon falls"
-    )
-    maximum_gradient_norm: float = Field(
-        10.0, gt=0, description="of one learner; with a mixer, of the team together"
-    )
-
-
-TeamReward = Literal["mean", "sum"]
-
-
-class TeamHyperparameters(QLearningHyperparameters):
-    """Settings of methods that learn one value of the team."""
-
-    double: bool = Field(True, description="the target's action is the learning network's best")
-    team_reward: TeamReward = Field(
-        "mean", description="of the agents' rewards; where all get the same, mean is it"
-    )
 
 
 @dataclass(frozen=True)
@@ -173,7 +83,7 @@ class QLearner(OffPolicy):
         actions = discrete_actions(type(self).__name__.lower(), specification)
         self._check(specification)
         mixer = self.mixing = self.mixer(setting, options)
-        keep = self._keep(options, mixer is not None)
+        keep = self._keep(options, mixer is not None, mixer is not None and mixer.needs_state)
         capacity = self.capacity(options.replay_steps, setting.rows)
         if keep.sequence is not None and capacity < 2 * keep.sequence:
             raise ConfigurationError(
@@ -218,10 +128,10 @@ class QLearner(OffPolicy):
             )
 
     @staticmethod
-    def _keep(options: QLearningHyperparameters, team: bool) -> Keep:
+    def _keep(options: QLearningHyperparameters, team: bool, state: bool) -> Keep:
         recurrent = options.recurrent_units > 0
         return Keep(
-            state=team,
+            state=state,
             joint=team,
             precision=options.replay_dtype,
             # One element more, on which the last step's target bootstraps.
@@ -240,7 +150,7 @@ class QLearner(OffPolicy):
     ) -> Memory:
         options = hyperparameters
         team = issubclass(cls.Hyperparameters, TeamHyperparameters)
-        keep = cls._keep(options, team)
+        keep = cls._keep(options, team, team)
         disk = keep.disk(specification, seeds, rows, cls.capacity(options.replay_steps, rows))
         samples = options.batch * seeds * (keep.sequence or 1)
         width = 2 * specification.observation_size + 6 * sum(options.hidden) + 24 * options.recurrent_units
@@ -394,9 +304,8 @@ class QLearner(OffPolicy):
             chosen, acting = torch.where(acting, chosen, 0.0), acting.flatten(1, -2)
         if self.mixing.needs_best:
             best = _masked(values, fields.get("available_actions")).amax(-1).flatten(1, -2)
-        joint = JointChoice(
-            chosen.flatten(1, -2), best, action.flatten(1, -2), fields["state"].flatten(1, -2), acting
-        )
+        state = fields["state"].flatten(1, -2) if self.mixing.needs_state else chosen.new_zeros(0)
+        joint = JointChoice(chosen.flatten(1, -2), best, action.flatten(1, -2), state, acting)
         return self.mixing(parameters[-1], joint).view(chosen.shape[:-1])
 
     def _per_learner(self, values: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from marlbench.algorithms.base import Setting, discrete_actions
 from marlbench.algorithms.mixers import Hypernetwork, JointChoice, Mixer
-from marlbench.algorithms.q_learning import QLearner, TeamHyperparameters
+from marlbench.algorithms.q_hyperparameters import TeamHyperparameters
+from marlbench.algorithms.q_learning import QLearner
 
 
 class QPLEXHyperparameters(TeamHyperparameters):

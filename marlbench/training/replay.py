@@ -295,8 +295,12 @@ class Replay:
 
     def index(self, number: Tensor, row: Tensor) -> Tensor:
         """Where the rows of joint steps lie: int64 [member, ...] of joint step and row."""
-        member = torch.arange(self.members, device=self.place).view(-1, *(1,) * (number.dim() - 1))
-        return (number % self.slots * self.members + member) * self.rows + row
+        if self.members == 1:
+            return number % self.slots * self.rows + row
+        return (number % self.slots * self.members + self._member(number.dim())) * self.rows + row
+
+    def _member(self, axes: int) -> Tensor:
+        return torch.arange(self.members, device=self.place).view(-1, *(1,) * (axes - 1))
 
     def transitions(self, drawn: Drawn) -> Transitions:
         """What was drawn as transitions over `span` joint steps."""
@@ -312,9 +316,10 @@ class Replay:
             later.append(fields | {"going": going.to(self.device, non_blocking=True)})
         following = {}
         if self.chained:
-            index = self.index(last + 1, drawn.row)
-            following = {name: self.steps.read(name, index) for name in self.chained}
-            self.put_finals(following, last, drawn.row, self.flags("kept", self.index(last, drawn.row)))
+            after = self.index(last + 1, drawn.row)
+            following = {name: self.steps.read(name, after) for name in self.chained}
+            # `index` is still that of the last step.
+            self.put_finals(following, last, drawn.row, self.flags("kept", index))
         return Transitions(first, following, later)
 
     def flags(self, name: str, index: Tensor) -> Tensor:
@@ -325,20 +330,24 @@ class Replay:
         """Replace the chained fields of `values` by the final ones where `wanted`."""
         if not self.finals_written:
             return
-        entry = self._finals_before.at_place("finals_before", number % self.slots) % self._finals.entries
-        member = torch.arange(self.members, device=self.place).view(-1, *(1,) * (number.dim() - 1))
-        index = (entry * self.members + member) * self.rows + row
         if self.place.type == "cuda":
+            index = self._final_index(number, row, self._member(number.dim()))
             for name in values:
                 values[name] = _where(wanted, self._finals.read(name, index), values[name])
             return
         chosen = wanted.flatten().nonzero().squeeze(1)
-        if chosen.numel():
-            index = index.expand(wanted.shape).flatten()[chosen]
-            chosen = chosen.to(self.device)
-            for name, value in values.items():
-                flat = value.view(-1, *self.fields[name].shape)
-                flat.index_copy_(0, chosen, self._finals.read(name, index))
+        if not chosen.numel():
+            return
+        number, row = (flat.expand(wanted.shape).flatten()[chosen] for flat in (number, row))
+        index = self._final_index(number, row, chosen // (wanted.numel() // self.members))
+        chosen = chosen.to(self.device)
+        for name, value in values.items():
+            flat = value.view(-1, *self.fields[name].shape)
+            flat.index_copy_(0, chosen, self._finals.read(name, index))
+
+    def _final_index(self, number: Tensor, row: Tensor, member: Tensor) -> Tensor:
+        entry = self._finals_before.at_place("finals_before", number % self.slots) % self._finals.entries
+        return (entry * self.members + member) * self.rows + row
 
     def flush(self) -> None:
         """Make what was appended durable: called before a state that speaks of it is written."""
