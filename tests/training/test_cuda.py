@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from marlbench.training.trainer import Trainer
+
 from .cells import make_cells
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
