@@ -13,7 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
-from marlbench.analysis.statistics import Estimate, estimate, estimate_each, interquartile_mean
+from marlbench.analysis.statistics import (
+    AGGREGATES,
+    Estimate,
+    aggregates,
+    estimate,
+    estimate_each,
+    interquartile_mean,
+    mean,
+    median,
+    optimality_gap,
+)
 
 # See rliable_reference.py for the command that made it.
 REFERENCE = json.loads(Path(__file__).with_name("rliable_reference.json").read_text())["cases"]
@@ -49,10 +59,72 @@ def exact(table: np.ndarray) -> Fraction:
 
 @pytest.mark.parametrize("case", REFERENCE, ids=lambda c: f"{len(c['scores'])}x{len(c['scores'][0])}")
 def test_agrees_with_rliable(case: dict) -> None:
-    found = estimate(case["scores"], resamples=200_000)
-    assert found.point == pytest.approx(case["iqm"], abs=1e-12)
-    assert found.low == pytest.approx(case["low"], abs=0.003)
-    assert found.high == pytest.approx(case["high"], abs=0.003)
+    found = aggregates({"method": case["scores"]}, target=0.5, resamples=200_000)["method"]
+    assert tuple(found) == AGGREGATES
+    for name, one in found.items():
+        point, low, high = case[name]
+        assert one.point == pytest.approx(point, abs=1e-12)
+        assert one.low == pytest.approx(low, abs=0.003)
+        assert one.high == pytest.approx(high, abs=0.003)
+
+
+def test_the_examples_of_rliables_own_tests() -> None:
+    x, y = [[1, 2], [2, 2], [1, 1], [2, 1]], [[1, 1], [2, 2], [3, 3]]
+    assert [of(x) for of in (median, mean, interquartile_mean)] == [1.5, 1.5, 1.5]
+    assert [of(y) for of in (median, mean, interquartile_mean)] == [2.0, 2.0, 2.0]
+
+
+def test_every_aggregate_weighs_tasks_the_same() -> None:
+    nan = np.nan
+    scores = [[0.0, 1.0, 0.25], [nan, 1.0, 0.75], [nan, 1.5, nan]]
+    assert mean(scores) == pytest.approx((0 + 3.5 / 3 + 0.5) / 3)
+    assert median(scores) == 0.5
+    assert optimality_gap(scores) == pytest.approx(1 - (0 + 1 + 0.5) / 3)
+    assert optimality_gap(scores, target=2.0) == pytest.approx(2 - mean(scores))
+
+
+@settings(deadline=None)
+@given(tables(least=2), tables(least=2))
+def test_an_algorithm_is_estimated_as_if_alone(first: np.ndarray, second: np.ndarray) -> None:
+    tasks = min(first.shape[1], second.shape[1])
+    scores = {"first": first[:, :tasks], "second": second[:, :tasks]}
+    together = aggregates(scores, resamples=50)
+    for name, of in scores.items():
+        for aggregate in AGGREGATES:
+            alone = estimate(of, aggregate=aggregate, resamples=50)
+            found = together[name][aggregate]
+            assert (found.point, found.low, found.high) == pytest.approx(
+                (alone.point, alone.low, alone.high), rel=1e-9, abs=1e-9
+            )
+
+
+def test_algorithms_with_the_same_counts_have_the_same_resamples() -> None:
+    scores = np.random.default_rng(0).normal(size=(6, 3))
+    found = aggregates({"one": scores, "other": scores + 1}, resamples=100)
+    for aggregate in ("iqm", "median", "mean"):
+        one, other = found["one"][aggregate], found["other"][aggregate]
+        assert other.low - one.low == pytest.approx(1)
+        assert other.high - one.high == pytest.approx(1)
+
+
+def test_algorithms_are_compared_on_the_same_tasks() -> None:
+    with pytest.raises(ValueError, match="one 2, other 1"):
+        aggregates({"one": [[1.0, 2.0]], "other": [[1.0]]})
+
+
+def test_of_one_task_the_aggregates_are_over_its_runs() -> None:
+    column = [[0.0], [0.1], [0.2], [0.9], [2.0]]
+    found = {name: estimate_each(column, aggregate=name)[0] for name in AGGREGATES}
+    assert found["median"].point == 0.2
+    assert found["mean"].point == pytest.approx(0.64)
+    assert found["iqm"].point == pytest.approx(0.4)
+    assert found["optimality_gap"].point == pytest.approx(1 - 2.2 / 5)
+    gap = estimate(column, aggregate="optimality_gap")
+    assert (found["optimality_gap"].low, found["optimality_gap"].high) == pytest.approx((gap.low, gap.high))
+    assert 0 <= gap.low < gap.high <= 1
+    resampled = estimate_each(column, aggregate="median", resamples=20_000)[0]
+    # P(median of five draws = the least) = P(at least 3 of 5 draws are it) = .058
+    assert (resampled.low, resampled.high) == (0.0, 2.0)
 
 
 @given(tables(equal=True))
@@ -183,7 +255,8 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> Non
 def test_blocks_of_resamples_do_not_change_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = np.random.default_rng(0).normal(size=(10, 3))
     whole, whole_each = estimate(runs, resamples=100), estimate_each(runs, resamples=100)
-    monkeypatch.setattr("marlbench.analysis.statistics._BLOCK", 70)
+    monkeypatch.setattr("marlbench.analysis.resampling.BLOCK", 70)
+    monkeypatch.setattr("marlbench.analysis.statistics.BLOCK", 70)
     blocked = estimate(runs, resamples=100)
     assert (blocked.low, blocked.high) == pytest.approx((whole.low, whole.high), abs=1e-12)
     for mine, theirs in zip(estimate_each(runs, resamples=100), whole_each, strict=True):
