@@ -84,7 +84,7 @@ def thresholds_of(scores: Mapping[str, ArrayLike], count: int = 101) -> Floats:
     Raises:
         ValueError: there is no score, or one is infinite.
     """
-    values = np.concatenate([np.asarray(of, dtype=np.float64).ravel() for of in scores.values()])
+    values = np.concatenate([[], *(np.asarray(of, dtype=np.float64).ravel() for of in scores.values())])
     values = values[~np.isnan(values)]
     if not len(values) or np.isinf(values).any():
         raise ValueError("there is no score" if not len(values) else "a score is infinite")
