@@ -73,7 +73,7 @@ class PettingZooEnvironment(WorkedEnvironment):
         tictactoe = "pettingzoo.classic.tictactoe_v3"
         examples: list[AnyParameters] = []
         if importlib.util.find_spec("pygame") is not None:
-            examples.append(PettingZooParameters(package=tictactoe, workers=0, replay=True))
+            examples.append(PettingZooParameters(package=tictactoe, workers=0, replay=True, episode_limit=6))
         if importlib.util.find_spec("mpe2") is None:
             return examples
         spread, tag = "mpe2.simple_spread_v3", "mpe2.simple_tag_v3"
