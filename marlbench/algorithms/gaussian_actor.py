@@ -18,7 +18,7 @@ from marlbench.algorithms.stack import Layout, ParameterStack
 from marlbench.environments.contract import Continuous, Step
 
 INITIAL_LOG_DEVIATION = -0.5
-"""Two thirds of the first actions, whose means are about 0, lie within .6 of the bounds -1 and 1."""
+"""A deviation of .6: of the first actions, whose means are about 0, a tenth is clipped at the bounds -1 and 1."""
 
 
 class LogDeviation:
