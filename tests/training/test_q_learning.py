@@ -224,14 +224,16 @@ def test_only_memory_recalls_a_cue(algorithm: str, recurrent: bool, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("algorithm", ["vdn", "qmix"])
 @pytest.mark.parametrize(
-    ("game", "levels"),
+    ("algorithm", "game", "levels"),
     [
         # Of 275: value decomposition settles on the safe corner or beside the best action (published: 175).
-        ("climbing", {125.0, 175.0}),
-        # k = -25, of 250: the safe middle (published: about 50).
-        ("penalty", {50.0}),
+        ("vdn", "climbing", {125.0, 175.0}),
+        ("qmix", "climbing", {125.0, 175.0}),
+        # k = -25, of 250: the safe middle (published: about 50). A monotonic mixer can rank one of the two best
+        # joint actions first, which some seeds do when exploration has become rare.
+        ("vdn", "penalty", {50.0}),
+        ("qmix", "penalty", {50.0, 250.0}),
     ],
 )
 def test_value_decomposition_miscoordinates_where_it_is_known_to(
@@ -254,4 +256,6 @@ def test_value_decomposition_miscoordinates_where_it_is_known_to(
     )
     trainer = Trainer(cells, tmp_path, CPU)
     finish(trainer)
-    assert {round(outcome["final"]["return_mean"], 3) for outcome in results(trainer)} <= levels
+    found = {round(outcome["final"]["return_mean"], 3) for outcome in results(trainer)}
+    assert found <= levels
+    assert min(levels) in found or game == "climbing"
