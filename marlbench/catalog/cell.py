@@ -181,7 +181,7 @@ class Cell:
         # Keys are sorted, so the seed stands between these two parts.
         before = canonical({key: value for key, value in identity.items() if key < "seed"})[1:-1]
         after = canonical({key: value for key, value in identity.items() if key > "seed"})[1:-1]
-        group = sha256(f"{{{before},{after}}}")
+        group = self.group()
         cells = []
         for seed in seeds:
             cell = replace(self, seed=seed)
