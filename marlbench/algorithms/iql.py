@@ -10,6 +10,7 @@ from its own rewards; nothing is mixed.
 
 from __future__ import annotations
 
+from marlbench.algorithms import tuned
 from marlbench.algorithms.q_hyperparameters import QLearningHyperparameters
 from marlbench.algorithms.q_learning import QLearner
 
@@ -19,3 +20,4 @@ class IQL(QLearner):
 
     revision = 1
     Hyperparameters = QLearningHyperparameters
+    settings = tuned.IQL

@@ -21,6 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from marlbench.algorithms import tuned
 from marlbench.algorithms.base import Setting
 from marlbench.algorithms.continuous_actors import DeterministicActor
 from marlbench.algorithms.distributions import standard_normal
@@ -69,6 +70,7 @@ class MADDPG(OffPolicyActorCritic):
 
     revision = 1
     Hyperparameters = MADDPGHyperparameters
+    settings = tuned.MADDPG
 
     def __init__(self, setting: Setting, hyperparameters: MADDPGHyperparameters) -> None:
         width = action_width(setting.specification)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from marlbench.algorithms import tuned
 from marlbench.algorithms.critic_inputs import CentralInput, CriticInput
 from marlbench.algorithms.proximal import ProximalHyperparameters, ProximalPolicyOptimisation
 
@@ -54,6 +55,7 @@ class MAPPO(ProximalPolicyOptimisation):
 
     revision = 1
     Hyperparameters = MAPPOHyperparameters
+    settings = tuned.MAPPO
 
     @classmethod
     def critic_sees(cls, hyperparameters: MAPPOHyperparameters) -> CriticInput:

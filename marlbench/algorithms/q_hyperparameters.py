@@ -79,10 +79,21 @@ class QLearningHyperparameters(Hyperparameters):
         description="environment steps between whole copies to the target network; 0 for `target_rate`",
         json_schema_extra=legacy(0),
     )
+    standardise_rewards: bool = Field(
+        False,
+        description="rewards are brought to mean 0 and deviation 1 by the statistics of those sampled so far",
+        json_schema_extra=legacy(False),
+    )
     exploration_start: float = Field(1.0, ge=0, le=1, description="epsilon at the first step")
     exploration_end: float = Field(0.05, ge=0, le=1, description="epsilon after its schedule")
     exploration_fraction: float = Field(
         0.5, gt=0, le=1, description="share of all steps over which epsilon falls"
+    )
+    exploration_steps: int | None = Field(
+        None,
+        ge=1,
+        description="environment steps over which epsilon falls, in place of the share",
+        json_schema_extra=legacy(None),
     )
     maximum_gradient_norm: float = Field(
         10.0, gt=0, description="of one learner; with a mixer, of the team together"

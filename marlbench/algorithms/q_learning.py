@@ -39,6 +39,7 @@ from marlbench.algorithms.off_policy import OffPolicy
 from marlbench.algorithms.q_hyperparameters import QLearningHyperparameters, TeamHyperparameters
 from marlbench.algorithms.stack import ParameterStack
 from marlbench.algorithms.targets import decision_targets, step_targets
+from marlbench.algorithms.value_normalisation import ValueNormalisation
 from marlbench.environments.contract import EnvironmentSpecification
 from marlbench.errors import ConfigurationError
 from marlbench.training.replay import Drawn
@@ -101,6 +102,9 @@ class QLearner(OffPolicy):
             options.hidden,
             actions,
             options.activation,
+            # A mixer multiplies what the first values happen to be by weights that depend on the state, and the
+            # maximum over actions feeds on that.
+            output_gain=1.0 if mixer is None else 0.01,
             recurrent_units=options.recurrent_units,
             image=specification.image,
         )
@@ -118,6 +122,9 @@ class QLearner(OffPolicy):
         self.policy = self.actor = EpsilonGreedyActor(
             setting, self.stack, self.sharing, self.network, self.identity
         )
+        self.reward_statistics: ValueNormalisation | None = None
+        if options.standardise_rewards:
+            self.reward_statistics = ValueNormalisation(setting.members, device)
         self.copied_at = 0
 
     def _check(self, specification: EnvironmentSpecification) -> None:
@@ -162,7 +169,8 @@ class QLearner(OffPolicy):
     def begin(self, steps: int) -> None:
         super().begin(steps)
         options = self.options
-        share = min(1.0, steps / (options.exploration_fraction * self.setting.steps))
+        falls_over = options.exploration_steps or options.exploration_fraction * self.setting.steps
+        share = min(1.0, steps / falls_over)
         self.actor.epsilon = options.exploration_start + share * (
             options.exploration_end - options.exploration_start
         )
@@ -276,9 +284,17 @@ class QLearner(OffPolicy):
         """The reward that is learnt from and whether anything follows it: each agent's own, or the team's."""
         reward = fields["reward"]
         if self.mixing is None:
-            return reward, ~fields["terminated"]
+            return self._standardised(reward), ~fields["terminated"]
         team = reward.mean(-1) if self.options.team_reward == "mean" else reward.sum(-1)
-        return team, ~fields["over"]
+        return self._standardised(team), ~fields["over"]
+
+    def _standardised(self, reward: Tensor) -> Tensor:
+        """[member, ...] in deviations from the mean of what the member sampled so far, as EPyMARL does [code]."""
+        if self.reward_statistics is None:
+            return reward
+        flat = reward.flatten(1)
+        self.reward_statistics.update(flat, None)
+        return self.reward_statistics.normalise(flat).view_as(reward)
 
     def _bootstrap(self, values: Tensor, learning: Tensor, fields: Mapping[str, Tensor]) -> Tensor:
         """The value, after `values` of the target network, of the action that `learning` takes for the best."""
@@ -366,6 +382,7 @@ class QLearner(OffPolicy):
             "parameters": [stack.flat.detach().clone() for stack in self.stacks],
             "targets": [target.clone() for target in self.targets],
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "rewards": None if self.reward_statistics is None else self.reward_statistics.state_dict(),
             "epsilon": self.actor.epsilon,
             "copied_at": self.copied_at,
         }
@@ -378,6 +395,8 @@ class QLearner(OffPolicy):
                 target.copy_(saved)
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
+        if self.reward_statistics is not None:
+            self.reward_statistics.load_state_dict(state["rewards"])
         self.actor.epsilon = float(state["epsilon"])
         self.copied_at = int(state["copied_at"])
 

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from marlbench.algorithms import tuned
 from marlbench.algorithms.base import Setting
 from marlbench.algorithms.mixers import Hypernetwork, JointChoice, Mixer
 from marlbench.algorithms.q_hyperparameters import TeamHyperparameters
@@ -23,8 +24,13 @@ from marlbench.algorithms.q_learning import QLearner
 
 
 class QMIXHyperparameters(TeamHyperparameters):
-    """Settings of QMIX."""
+    """Settings of QMIX.
 
+    The learning rate is a fifth of the other Q-learners': with theirs, Q_tot runs away on simple_spread after some
+    200,000 steps, where returns are long and negative, and takes the policy with it.
+    """
+
+    learning_rate: float = Field(1e-4, gt=0, description="of Adam")
     mixer_units: int = Field(32, ge=1, description="units of the mixer's hidden layer")
     hypernetwork_units: int = Field(
         64, ge=0, description="units between the state and the mixer's weights; 0 for none, as in the paper"
@@ -64,6 +70,7 @@ class QMIX(QLearner):
 
     revision = 1
     Hyperparameters = QMIXHyperparameters
+    settings = tuned.QMIX
 
     @classmethod
     def mixer(cls, setting: Setting, options: QMIXHyperparameters) -> Mixer:

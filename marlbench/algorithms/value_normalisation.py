@@ -1,4 +1,4 @@
-"""Targets of value functions brought to mean 0 and deviation 1 by running statistics."""
+"""Targets of value functions, or rewards, brought to mean 0 and deviation 1 by running statistics."""
 
 from __future__ import annotations
 

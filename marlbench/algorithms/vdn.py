@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from marlbench.algorithms import tuned
 from marlbench.algorithms.base import Setting
 from marlbench.algorithms.mixers import JointChoice, Mixer
 from marlbench.algorithms.q_hyperparameters import TeamHyperparameters
@@ -33,6 +34,7 @@ class VDN(QLearner):
 
     revision = 1
     Hyperparameters = TeamHyperparameters
+    settings = tuned.VDN
 
     @classmethod
     def mixer(cls, setting: Setting, options: TeamHyperparameters) -> Mixer:
