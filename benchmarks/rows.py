@@ -17,6 +17,19 @@ import measure
 from measure import HERE, Failed, marlbench
 
 SPEED = str(HERE / "suites" / "speed.yaml")
+SPEED_RUN = (
+    "run",
+    SPEED,
+    "--task",
+    "native",
+    "--algorithm",
+    "ippo",
+    "--device",
+    "cpu",
+    "--jobs",
+    "1",
+    "--json",
+)
 MATRIX = str(HERE / "suites" / "matrix.yaml")
 STORE = HERE / "out" / "store"
 DONE = 9000
@@ -61,8 +74,21 @@ def _ours(*arguments: str) -> Callable[[], Sample]:
     return lambda: _speed(measure.script(sys.executable, "train_ours.py", *arguments))
 
 
-def _benchmarl() -> Sample:
-    return _speed(measure.script(benchmarl_environment.python(), "train_benchmarl.py"))
+def _theirs(*arguments: str) -> Callable[[], Sample]:
+    return lambda: _speed(measure.script(benchmarl_environment.python(), "train_benchmarl.py", *arguments))
+
+
+def _standard(method: str, *, warm_up: int = 1) -> Row:
+    """A standard method on simple_spread, ours in the native simulator and theirs in mpe2."""
+    return Row(
+        f"{method.upper()} on native simple_spread, the sizes of `train_benchmarl.py`: whole training",
+        "8 x BenchMARL on mpe2",
+        {
+            "marlbench": _ours("--method", method, "--rollouts", "10", "--warm-up", str(warm_up)),
+            "BenchMARL": _theirs("--method", method, "--iterations", "1"),
+        },
+        _ratio(8),
+    )
 
 
 def _ratio(floor: float) -> Callable[[dict[str, Sample]], tuple[str, bool]]:
@@ -159,13 +185,32 @@ ROWS = {
     "native": Row(
         "IPPO on native simple_spread, 16 environments x 128 steps, one seed: whole training",
         "12 x BenchMARL on mpe2",
-        {"marlbench": _ours("--task", "native"), "BenchMARL": _benchmarl},
+        {"marlbench": _ours("--task", "native"), "BenchMARL": _theirs()},
         _ratio(12),
+    ),
+    "mappo": _standard("mappo"),
+    "qmix": _standard("qmix", warm_up=2),
+    "vdn": _standard("vdn", warm_up=2),
+    "iql": _standard("iql", warm_up=2),
+    "balance": Row(
+        "IPPO on VMAS's balance, 64 environments x 128 steps, 4 epochs: whole training",
+        "1.2 x BenchMARL",
+        {
+            "marlbench": _ours("--task", "balance", "--rollouts", "2"),
+            "BenchMARL": _theirs("--task", "balance", "--iterations", "2"),
+        },
+        _ratio(1.2),
+    ),
+    "recurrent": Row(
+        "recurrent QMIX on native simple_spread, 32 episodes of 25 steps for every episode played, GRU of 64 units",
+        "a figure",
+        {"marlbench": _ours("--method", "qmix_recurrent", "--rollouts", "10", "--warm-up", "2")},
+        _at_least(0),
     ),
     "command": Row(
         "the same for 200,000 steps, from the command to the recorded result, with 6 evaluations",
         "under 32 s",
-        {"marlbench": _command("run", SPEED, "--task", "native", "--device", "cpu", "--jobs", "1", "--json")},
+        {"marlbench": _command(*SPEED_RUN)},
         _under(32, "wall_seconds"),
     ),
     "ten_seeds": Row(
@@ -177,7 +222,7 @@ ROWS = {
     "mpe2": Row(
         "IPPO on mpe2 simple_spread through the adapter, workers' CPU counted",
         "2 x BenchMARL",
-        {"marlbench": _ours("--task", "mpe2", "--rollouts", "4"), "BenchMARL": _benchmarl},
+        {"marlbench": _ours("--task", "mpe2", "--rollouts", "4"), "BenchMARL": _theirs()},
         _ratio(2),
     ),
     "gpu": Row(

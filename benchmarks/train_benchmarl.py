@@ -1,10 +1,10 @@
 """Times a method of BenchMARL 1.5.2; runs in a virtual environment of its own, prints one JSON.
 
-The sizes are those of `suites/speed.yaml`; episodes of simple_spread (mpe2) have 25 steps and 3 agents, those of balance
-(VMAS) 100 steps and 4 agents, and agents share parameters.
+The sizes are those of `suites/speed.yaml`; episodes of simple_spread (mpe2) have 25 steps and 3 agents, those of
+balance (VMAS) 100 steps and 4 agents, and agents share parameters.
 
-- ippo, mappo: 16 environments x 128 steps (2,048 frames a batch), 4 epochs of 4 minibatches, networks of 2 x 64 tanh; on
-  balance 64 environments x 128 steps.
+- ippo, mappo: 16 environments x 128 steps (2,048 frames a batch), 4 epochs of 4 minibatches, networks of 2 x 64 tanh;
+  on balance 64 environments x 128 steps.
 - iql, vdn, qmix: BenchMARL's defaults, which are 10 environments, 1,000 updates of 128 frames for every 6,000 frames, a
   replay of 1,000,000 frames, with networks of 2 x 64 relu.
 
