@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from marlbench import plugins
 from marlbench.catalog.cell import Cell
+from marlbench.cli import main
 from marlbench.plugins import Plugin
 from marlbench.store import durable, journal, validity
 from marlbench.store.store import Store
@@ -160,3 +161,18 @@ def write_result(store: Store, cell: Cell, value: float | None, **execution: Any
     extent = journal.measure(directory / journal.NAME)
     document = validity.make(cell.id, cell.identity(), outcome, extent, circumstances)
     durable.write_json(directory / validity.NAME, document)
+
+
+@pytest.fixture
+def typed(suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Types a command line; gives the exit code, stdout and stderr."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["marlbench", *words])
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        captured = capsys.readouterr()
+        code = end.value.code
+        return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+    return run

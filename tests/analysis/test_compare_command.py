@@ -9,24 +9,8 @@ from typing import Any
 import pytest
 
 from marlbench.catalog.matrix import resolve
-from marlbench.cli import main
 from marlbench.errors import CONFIGURATION, STORE, USAGE
 from marlbench.store.store import Store
-
-
-@pytest.fixture
-def typed(suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Types a command line; gives the exit code, stdout and stderr."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["marlbench", *words])
-        with pytest.raises(SystemExit) as end:
-            main(words)
-        captured = capsys.readouterr()
-        code = end.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return run
 
 
 def test_json_on_stdout_and_nothing_else(typed: Any, store: Store, finish: Any) -> None:

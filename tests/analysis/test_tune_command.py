@@ -30,21 +30,6 @@ class Killed(BaseException):
     """The machine lost power."""
 
 
-@pytest.fixture
-def typed(suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Types a command line; gives the exit code, stdout and stderr."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["marlbench", *words])
-        with pytest.raises(SystemExit) as end:
-            main(words)
-        captured = capsys.readouterr()
-        code = end.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return run
-
-
 class Trained:
     """What was trained, in order; the score of a run is 1 - (rate - 3)^2 / 10."""
 

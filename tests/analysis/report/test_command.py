@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from marlbench.catalog.matrix import resolve
-from marlbench.cli import main
 from marlbench.cli.report import keep_finished
 from marlbench.errors import USAGE
 from marlbench.store.store import Store
@@ -37,21 +36,6 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     found: list[Path] = []
     monkeypatch.setattr(sync, "once", lambda root, say, **options: found.append(root))
     return found
-
-
-@pytest.fixture
-def typed(suite: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Types a command line; gives the exit code, stdout and stderr."""
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["marlbench", *words])
-        with pytest.raises(SystemExit) as end:
-            main(words)
-        captured = capsys.readouterr()
-        code = end.value.code
-        return (code if isinstance(code, int) else 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture
