@@ -44,7 +44,7 @@ def _common(*lines: tuple[float, ...]) -> Payoffs:
     return tuple(tuple((value, value) for value in line) for line in lines)
 
 
-def _dilemma(reward: float, sucker: float, temptation: float, punishment: float) -> Payoffs:
+def dilemma(reward: float, sucker: float, temptation: float, punishment: float) -> Payoffs:
     """Symmetric payoffs of cooperating (action 0) and defecting (action 1)."""
     return (
         ((reward, reward), (sucker, temptation)),
@@ -71,21 +71,21 @@ _CLAUS = (
 
 GAMES: dict[str, Game] = {
     "prisoners_dilemma": Game(
-        stages=(_dilemma(reward=1, sucker=-1, temptation=2, punishment=0),),
+        stages=(dilemma(reward=1, sucker=-1, temptation=2, punishment=0),),
         rounds=100,
         memory=True,
         dilemma=True,
         source="arXiv 2602.16301 [paper]",
     ),
     "stag_hunt": Game(
-        stages=(_dilemma(reward=4, sucker=0, temptation=3, punishment=1),),
+        stages=(dilemma(reward=4, sucker=0, temptation=3, punishment=1),),
         rounds=100,
         memory=True,
         dilemma=True,
         source=_LEIBO,
     ),
     "chicken": Game(
-        stages=(_dilemma(reward=3, sucker=1, temptation=4, punishment=0),),
+        stages=(dilemma(reward=3, sucker=1, temptation=4, punishment=0),),
         rounds=100,
         memory=True,
         dilemma=True,
