@@ -8,6 +8,7 @@ one-hot of their type tells them apart.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -63,6 +64,10 @@ class EnvironmentSpecification:
         image: (channels, height, width) where the first channels * height * width features of every agent's
             observation are an image, row-major [channel, height, width] and about in [0, 1]; what follows
             is a vector. None where observations are vectors.
+        features: names of the observation's features, in order, where the task has names for them.
+        built_in: players that come with the task: name of an agent -> names of players that may decide for it. The
+            action -1 - i leaves an agent's decisions to its player i; it is no part of the action space, an
+            episode keeps to what its first step chose, and masks do not count. None where there are none.
     """
 
     agents: tuple[str, ...]
@@ -75,6 +80,8 @@ class EnvironmentSpecification:
     masks_actions: bool = False
     skips_steps: bool = False
     image: tuple[int, int, int] | None = None
+    features: tuple[str, ...] = ()
+    built_in: Mapping[str, tuple[str, ...]] | None = None
 
 
 @dataclass

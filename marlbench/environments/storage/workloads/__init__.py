@@ -1,0 +1,1 @@
+"""Workloads: what is asked of a storage system, synthetic or read from a trace."""
