@@ -139,6 +139,14 @@ class Policy(ABC):
             the action, int64 [row, agent] or float [row, agent, dim], and the memory for the next step.
         """
 
+    def measures(self, step: Step) -> dict[str, Tensor]:
+        """What the policy makes of what the rows show, name -> float [row]; asked right after it acted on that.
+
+        Where a task is evaluated over windows (protocols `continuing` and `online`), their means over the window stand
+        beside the task's own metrics.
+        """
+        return {}
+
     def parameters(self) -> Tensor:
         """The numbers that make this policy what it is: a copy, [member, parameters]."""
         return torch.zeros(self.members, 0)

@@ -79,10 +79,12 @@ class Evaluator:
             drawn = uniform(derive(self.keys, self.time + (1 << 40)), agents * count)
             self.noise = policy.noise(drawn.view(-1, agents, count))
         action, self.memory = policy.act(self.step, self.memory, self.noise, mode)
+        in_window = self.protocol.kind == "continuing"
+        judged = policy.measures(self.step) if in_window else {}
         self.step = self.environment.step(action)
         self.time += 1
         self.memory = cut_memory(self.memory, self.step)
-        over = self._continue_window() if self.protocol.kind == "continuing" else self._continue_episodes()
+        over = self._continue_window(judged) if in_window else self._continue_episodes()
         if over:
             for name, value in self.collected.items():
                 self.values.setdefault(name, []).append(value.view(len(self.seeds), -1))
@@ -105,13 +107,18 @@ class Evaluator:
         self.open &= ~counted
         return not bool(self.open.any())
 
-    def _continue_window(self) -> bool:
+    def _continue_window(self, judged: Mapping[str, Tensor]) -> bool:
         length = self.protocol.length
         assert length is not None
         skipped = int(length * (self.protocol.warm_up or 0.0))
         if self.time > skipped:
             reward = self.step.reward.to(torch.float64)
-            values = {"reward_mean": reward.mean(1), "reward_sum": reward.sum(1), **self.step.metrics}
+            values = {
+                "reward_mean": reward.mean(1),
+                "reward_sum": reward.sum(1),
+                **self.step.metrics,
+                **judged,
+            }
             for name, value in values.items():
                 share = value.to(torch.float64) / (length - skipped)
                 self.collected[name] = self.collected[name] + share if name in self.collected else share

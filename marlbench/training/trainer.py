@@ -167,6 +167,8 @@ class Trainer:
             self.noise = self._block()
         before, memory = self.view, self.memory
         action, self.memory = policy.act(before, memory, self.noise[self.time], "behaviour")
+        if self.online:
+            self._add_to_evaluation(policy.measures(before))
         step = self.environment.step(action)
         if algorithm.learns:
             algorithm.observe(before, memory, action, step)
@@ -206,13 +208,18 @@ class Trainer:
                 window.add_rows(values, step.ended)
             self.sums.clear(step.ended)
         if self.online:
-            reward = step.reward.to(torch.float64).view(self.members, self.rows, -1)
-            for window in self._windows()[1:]:
-                window.add("reward_mean", reward.mean((1, 2)), 1.0)
-                window.add("reward_sum", reward.sum(2).mean(1), 1.0)
-                if self.environment.specification.continuing:
-                    for name, value in step.metrics.items():
-                        window.add(name, value.to(torch.float64).view(self.members, -1).mean(1), 1.0)
+            reward = step.reward.to(torch.float64)
+            self._add_to_evaluation({"reward_mean": reward.mean(1), "reward_sum": reward.sum(1)})
+            if self.environment.specification.continuing:
+                self._add_to_evaluation(step.metrics)
+
+    def _add_to_evaluation(self, values: Mapping[str, Tensor]) -> None:
+        """Count one joint step of a training that is its own evaluation: name -> [member x row]."""
+        windows = self._windows()[1:]
+        for name, value in values.items():
+            mean = value.to(torch.float64).view(self.members, self.rows).mean(1)
+            for window in windows:
+                window.add(name, mean, 1.0)
 
     def _windows(self) -> list[Window]:
         if not self.online:

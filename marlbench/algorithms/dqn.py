@@ -1,0 +1,381 @@
+"""DQN: the deep Q-learner of hundreds of agents in a social dilemma.
+
+Weng et al., "How exploration breaks cooperation in shared-policy multi-agent reinforcement learning"
+(arXiv 2601.05509), with the constants of its code as defaults [code]: the double deep Q-network (van Hasselt et al.
+2016) with n-step returns and Boltzmann exploration,
+
+    L(theta) = E[ huber(y - Q(o, a)) ],   y = r + gamma r' + ... + gamma^n Q_target(o_n, argmax_a Q(o_n, a)),
+    pi(a | o) = exp((Q(o, a) - max Q) / tau) / sum of the same over actions,
+
+where o_n is seen n steps later, or one step later where the replay or the episode holds fewer. Ties of the maximum are
+broken at random. tau falls linearly while there is learning; then everybody goes on acting, without learning, at its
+last value. A transition is a single agent's: each learner samples over its agents and the recent steps alike.
+
+Where observations are a few bits, forward passes are made over the different observations and looked up; results are
+those of passes over all samples up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from marlbench.algorithms.adam import Adam
+from marlbench.algorithms.assignment import Assignment
+from marlbench.algorithms.base import (
+    Algorithm,
+    Hyperparameters,
+    Memory,
+    Setting,
+    discrete_actions,
+    generators,
+    sharing_for,
+)
+from marlbench.algorithms.boltzmann import BoltzmannPolicy
+from marlbench.algorithms.distributions import inverse_cumulative, mask_logits
+from marlbench.algorithms.recent_steps import RecentSteps, whole_or_single
+from marlbench.algorithms.sharing import Sharing, SharingOption
+from marlbench.algorithms.stack import MultilayerPerceptron, ParameterStack
+from marlbench.environments.contract import EnvironmentSpecification, Step
+from marlbench.errors import ConfigurationError
+
+# What `augmentation` appends.
+TOLD = 2
+
+
+class DQNHyperparameters(Hyperparameters):
+    """Settings of DQN; the defaults are the paper's. Everything is scheduled in environment steps of one seed."""
+
+    sharing: SharingOption = Field("shared", description="which agents share parameters")
+    shuffled_groups: bool = Field(
+        True, description="agents are dealt to groups at random, by the seed, instead of in blocks"
+    )
+    augmentation: bool = Field(
+        False,
+        description="append to observations how far the learning has come and how warm exploration is, in [0, 1]",
+    )
+    hidden: tuple[int, ...] = Field((96,), description="units of the hidden layers, with relu")
+    learning_rate: float = Field(1e-4, gt=0, description="of AdamW")
+    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+    huber_threshold: float = Field(1.0, gt=0, description="errors beyond it count linearly")
+    maximum_gradient_norm: float = Field(0.5, gt=0, description="of one learner")
+    discount: float = Field(0.99, ge=0, le=1, description="gamma")
+    n_step: int = Field(5, ge=1, description="rewards summed before a target bootstraps")
+    replay_transitions: int = Field(
+        90_000, ge=1, description="transitions kept of all agents together: the last steps that hold them"
+    )
+    batch: int = Field(256, ge=1, description="transitions of single agents in an update of one learner")
+    update_interval: int = Field(4, ge=1, description="environment steps between updates")
+    target_interval: int = Field(2_000, ge=1, description="environment steps between copies to the target")
+    temperature_start: float = Field(0.127, gt=0, description="tau at the first step")
+    temperature_end: float = Field(0.1, gt=0, description="tau when learning ends, and from then on")
+    learning_fraction: float = Field(
+        0.95, gt=0, le=1, description="share of all steps over which tau falls and there is learning"
+    )
+
+
+class DQN(Algorithm):
+    """Double deep Q-learning of agents who explore by the Boltzmann distribution."""
+
+    revision = 1
+    Hyperparameters = DQNHyperparameters
+
+    def __init__(self, setting: Setting, hyperparameters: DQNHyperparameters) -> None:
+        self.setting, self.options = setting, hyperparameters
+        specification, device = setting.specification, setting.device
+        self.actions = discrete_actions("dqn", specification)
+        if specification.skips_steps:
+            raise ConfigurationError(
+                "dqn needs agents that act at every step, and in this task they skip steps.",
+                hint="Use iql, whose transitions run from a decision of an agent to its next.",
+            )
+        self.rollout_length = max(1, hyperparameters.update_interval // setting.rows)
+        sharing = sharing_for(hyperparameters.sharing, setting)
+        self.assignment = Assignment(sharing, setting.seeds, hyperparameters.shuffled_groups, device)
+        told = TOLD if hyperparameters.augmentation else 0
+        self.network = MultilayerPerceptron(
+            "values", specification.observation_size + told, hyperparameters.hidden, self.actions, "relu"
+        )
+        self.stack = ParameterStack(self.network.layout, setting.members * sharing.groups, device)
+        self._initialise(sharing.groups)
+        self.target = self.stack.flat.detach().clone()
+        self.target_parameters = self.stack.view(self.target)
+        self.optimiser = Adam(self.stack, hyperparameters.learning_rate)
+        self.policy = self.actor = BoltzmannPolicy(
+            setting, self.stack, self.assignment, self.network, hyperparameters.temperature_end, told
+        )
+        self.generators = generators(setting.seeds, stream=2)
+        self.horizon = hyperparameters.learning_fraction * setting.steps
+        self.episodes = not specification.continuing
+        self.replay = self._replay()
+        self._target_table: Tensor | None = None
+        self.steps = self.copied_at = 0
+        self.updates_due = 0.0
+        self._tell(self.horizon)
+
+    def _initialise(self, learners: int) -> None:
+        """Weights and biases uniform in +-1 / sqrt(inputs), torch's own beginning of a linear layer [code]."""
+        for member, generator in enumerate(generators(self.setting.seeds, stream=0)):
+            for learner in range(learners):
+                for layer, inputs in enumerate(self.network.sizes[:-1]):
+                    bound = 1.0 / math.sqrt(inputs)
+                    for part in ("weight", "bias"):
+                        values = self.stack.parameters[f"values.{layer}.{part}"][member * learners + learner]
+                        drawn = torch.rand(values.shape, generator=generator)
+                        with torch.no_grad():
+                            values.copy_((2.0 * drawn - 1.0) * bound)
+
+    def _fields(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        specification, bits = self.setting.specification, self.actor.bits
+        if bits is not None:
+            shown: tuple[tuple[int, ...], torch.dtype] = ((), bits.dtype)
+        else:
+            shown = ((specification.observation_size,), torch.float32)
+        fields = {"observation": shown, "following": shown, "reward": ((), torch.float32)}
+        fields["action"] = ((), torch.uint8 if self.actions <= 256 else torch.int32)
+        if self.episodes:
+            fields["terminated"] = fields["cut"] = ((), torch.bool)
+        if specification.masks_actions:
+            fields["available"] = ((self.actions,), torch.bool)
+        if self.options.augmentation:
+            fields["told"] = fields["following_told"] = ((TOLD,), torch.float32)
+        return fields
+
+    @staticmethod
+    def _capacity(options: DQNHyperparameters, rows: int, agents: int) -> int:
+        return max(options.n_step, options.replay_transitions // (rows * agents))
+
+    def _replay(self) -> RecentSteps:
+        setting = self.setting
+        capacity = self._capacity(self.options, setting.rows, setting.agents)
+        lead = (setting.members, setting.rows, setting.agents, capacity)
+        return RecentSteps(*lead, self._fields(), setting.device)
+
+    @classmethod
+    def estimate_memory(
+        cls,
+        specification: EnvironmentSpecification,
+        hyperparameters: DQNHyperparameters,
+        rows: int,
+        seeds: int,
+    ) -> Memory:
+        options, agents, features = hyperparameters, len(specification.agents), specification.observation_size
+        actions = discrete_actions("dqn", specification)
+        groups = Sharing(options.sharing, agents, torch.device("cpu")).groups
+        width = 2 * 4 * features + 16 + 4 * actions + (16 if options.augmentation else 0)
+        kept = cls._capacity(options, rows, agents) * rows * agents * width
+        sizes = (features + TOLD, *options.hidden, actions)
+        parameters = sum((a + 1) * b for a, b in pairwise(sizes))
+        sampled = options.batch * (3 * sum(sizes) + 8 * options.n_step + features) * 2
+        acting = 4 * rows * agents * sum(sizes)
+        # Parameters, their gradient, the target and two moments.
+        return Memory(
+            resident=seeds * (2 * kept + 4 * groups * (5 * parameters + 2 * sampled) + acting), disk=0
+        )
+
+    @classmethod
+    def obstacle_to_extension(cls, hyperparameters: DQNHyperparameters) -> str:
+        if hyperparameters.learning_fraction < 1:
+            return "learning ended before the end, by learning_fraction"
+        return ""
+
+    def _progress(self, steps: float) -> float:
+        return min(1.0, steps / self.horizon)
+
+    def _told(self, steps: float) -> Tensor:
+        """How far learning has come, steps / horizon, after how warm exploration is,
+        (tau - tau_end) / (tau_start - tau_end): both between 0 and 1 [code]."""
+        progress = self._progress(steps)
+        return torch.tensor([1.0 - progress, progress], device=self.setting.device)
+
+    def _tell(self, steps: float) -> None:
+        options, actor = self.options, self.actor
+        start, end = options.temperature_start, options.temperature_end
+        actor.warm(start + (end - start) * self._progress(steps))
+        if actor.telling is not None:
+            actor.telling = self._told(steps)
+            actor.forget()
+
+    def begin(self, steps: int) -> None:
+        self.steps = steps
+        self._tell(steps)
+
+    @property
+    def learning(self) -> bool:
+        return self.steps <= self.horizon
+
+    def observe(self, step: Step, memory: Tensor | None, action: Tensor, following: Step) -> None:
+        self.steps += self.setting.rows
+        if not self.learning:
+            return
+        values = {
+            "observation": self.actor.numbers(step.observation),
+            "following": self.actor.numbers(following.final_observation),
+        }
+        coded = values["observation"] is not None and values["following"] is not None
+        if not coded or self.replay.values["observation"].dim() == 5:
+            self._keep_features()
+            values = {"observation": step.observation, "following": following.final_observation}
+        kept = {name: value for name, value in values.items() if value is not None}
+        kept |= {"action": action, "reward": following.reward}
+        if self.episodes:
+            kept["terminated"] = following.terminated
+            kept["cut"] = following.terminated | following.truncated
+        if self.setting.specification.masks_actions:
+            kept["available"] = following.final_available_actions
+        if self.options.augmentation:
+            shape = (*action.shape, TOLD)
+            kept["told"] = self.actor.with_telling(step.observation)[..., -TOLD:]
+            kept["following_told"] = self._told(self.steps).expand(shape)
+        self.replay.add(kept)
+        self.updates_due += self.setting.rows / self.options.update_interval
+
+    def _keep_features(self) -> None:
+        """An observation was not of bits: from now on observations are kept as they are."""
+        bits = self.actor.bits
+        for name in ("observation", "following"):
+            kept = self.replay.values[name]
+            if kept.dim() == 4:
+                assert bits is not None
+                self.replay.replace(name, bits.decode(kept.long()))
+
+    def learn(self) -> dict[str, Tensor]:
+        updates = int(self.updates_due)
+        self.updates_due -= updates
+        measures: dict[str, Tensor] = {}
+        for _ in range(updates):
+            for name, value in self._update().items():
+                measures[name] = measures[name] + value / updates if name in measures else value / updates
+        if updates:
+            members = self.setting.members
+            measures = {name: value.view(members, -1).mean(1) for name, value in measures.items()}
+            measures["temperature"] = torch.full_like(measures["loss"], self.actor.temperature)
+        return measures
+
+    def _update(self) -> dict[str, Tensor]:
+        """One update of every learner; measures, name -> [stack]."""
+        options, lesson = self.options, self._draw()
+        value, target = self._values(lesson)
+        loss = torch.nn.functional.huber_loss(value, target, reduction="none", delta=options.huber_threshold)
+        loss = loss.mean(1)
+        self.stack.backward(loss)
+        norm = self.stack.clip_gradient(options.maximum_gradient_norm)
+        with torch.no_grad():
+            # Decay apart from the gradient: Loshchilov and Hutter 2019 (arXiv 1711.05101).
+            self.stack.flat.mul_(1.0 - options.learning_rate * options.weight_decay)
+        self.optimiser.step()
+        self.actor.forget()
+        if self.steps - self.copied_at >= options.target_interval:
+            self.copied_at = self.steps
+            self.target.copy_(self.stack.flat.detach())
+            self._target_table = None
+        return {"loss": loss.detach(), "value_mean": value.detach().mean(1), "gradient_norm": norm}
+
+    def _draw(self) -> dict[str, Tensor]:
+        """Transitions of each learner's agents, [stack, batch]; `tie` is a uniform."""
+        replay, options, assignment = self.replay, self.options, self.assignment
+        shape = (assignment.sharing.groups, options.batch, 2)
+        drawn = torch.stack([torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators])
+        drawn = drawn.to(self.setting.device).flatten(0, 1)
+        size = assignment.size
+        number = (drawn[..., 0] * (size * (replay.rows * replay.count))).to(torch.int64)
+        agent = assignment.agent(number % size)
+        number = number // size
+        age = number // replay.rows
+        index = replay.sequences(age, assignment.member, number % replay.rows, agent, options.n_step)
+        cut = replay.take("cut", index[..., :-1]) if self.episodes else None
+        returns = whole_or_single(replay.take("reward", index), cut, replay.count - age, options.discount)
+        first = index[..., 0]
+        last = torch.where(returns.whole, index[..., -1], first)
+        lesson = {"reward": returns.reward, "discount": returns.discount, "tie": drawn[..., 1]}
+        for name in ("observation", "action", "told"):
+            if name in replay.values:
+                lesson[name] = replay.take(name, first)
+        for name in ("following", "terminated", "available", "following_told"):
+            if name in replay.values:
+                lesson[name] = replay.take(name, last)
+        return lesson
+
+    def _values(self, lesson: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Q of what was done, and y: [stack, batch]."""
+        parameters, action = self.stack.parameters, lesson["action"].to(torch.int64)
+        bits = self.actor.bits
+        coded = lesson["observation"].dim() == 2
+        if bits is not None and coded and "told" not in lesson and bits.count <= self.options.batch:
+            inputs = bits.vectors.expand(self.stack.size, -1, -1)
+            table = self.network(parameters, inputs)
+            if self._target_table is None:
+                with torch.no_grad():
+                    self._target_table = self.network(self.target_parameters, inputs)
+            value = table.flatten(1).gather(1, lesson["observation"].to(torch.int64) * self.actions + action)
+            entries = lesson["following"].to(torch.int64)
+            entries += bits.count * torch.arange(self.stack.size, device=entries.device).unsqueeze(1)
+            online = torch.embedding(table.detach().flatten(0, 1), entries)
+            behind = torch.embedding(self._target_table.flatten(0, 1), entries)
+        else:
+            seen, after = self._features(lesson, ""), self._features(lesson, "following")
+            value = self.network(parameters, seen).gather(2, action.unsqueeze(-1)).squeeze(-1)
+            with torch.no_grad():
+                online = self.network(parameters, after)
+                behind = self.network(self.target_parameters, after)
+        best = best_action(online, lesson.get("available"), lesson["tie"])
+        following = behind.gather(2, best.unsqueeze(-1)).squeeze(-1)
+        if "terminated" in lesson:
+            following = following.masked_fill(lesson["terminated"], 0.0)
+        return value, lesson["reward"] + lesson["discount"] * following
+
+    def _features(self, lesson: Mapping[str, Tensor], which: str) -> Tensor:
+        """[stack, batch, features] of observations, with what was told beside them."""
+        found = lesson[which or "observation"]
+        if found.dim() == 2:
+            assert self.actor.bits is not None
+            found = self.actor.bits.decode(found.to(torch.int64))
+        told = lesson.get(f"{which}_told" if which else "told")
+        return found if told is None else torch.cat([found, told], -1)
+
+    def rows_restarted(self) -> int:
+        if self.episodes:
+            self.replay.cut_newest("cut")
+        return 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "parameters": self.stack.flat.detach().clone(),
+            "target": self.target.clone(),
+            "optimiser": self.optimiser.state_dict(),
+            "replay": self.replay.state_dict(),
+            "generators": [g.get_state() for g in self.generators],
+            "steps": self.steps,
+            "copied_at": self.copied_at,
+            "updates_due": self.updates_due,
+            "temperature": self.actor.temperature,
+            "telling": self.actor.telling,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        with torch.no_grad():
+            self.stack.flat.copy_(state["parameters"])
+            self.target.copy_(state["target"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.replay.load_state_dict(state["replay"])
+        for generator, saved in zip(self.generators, state["generators"], strict=True):
+            generator.set_state(saved.cpu())
+        self.steps, self.copied_at = int(state["steps"]), int(state["copied_at"])
+        self.updates_due = float(state["updates_due"])
+        self.actor.warm(float(state["temperature"]))
+        if state["telling"] is not None:
+            self.actor.telling = state["telling"].to(self.setting.device, copy=True)
+        self.actor.forget()
+        self._target_table = None
+
+
+def best_action(values: Tensor, available: Tensor | None, uniform: Tensor) -> Tensor:
+    """The action of the largest value, one of them at random where there are several: [..., action] -> int64 [...]."""
+    allowed = mask_logits(values, available)
+    return inverse_cumulative((allowed >= allowed.amax(-1, keepdim=True)).to(uniform.dtype), uniform)
