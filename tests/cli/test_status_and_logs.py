@@ -15,31 +15,10 @@ from marlbench.store.store import Store
 
 Typed = Callable[..., tuple[int, str, str]]
 
-SUITE = """\
-schema: 1
-suite: {name}
-title: One task, one method, two seeds
-rows: 2
-seeds: 2
-steps: 40
-protocol: {{kind: episodic, policy: sampled, evaluations: 2, episodes: 2, absolute_episodes: 2}}
-algorithms:
-  random: {{}}
-tasks:
-  stag:
-    environment: matrix_game:stag_hunt
-    score: {{metric: return_mean, low: 0.0, high: 20.0, source: the test}}
-"""
-
 
 @pytest.fixture
-def matrices(tmp_path: Path) -> dict[str, Matrix]:
-    found = {}
-    for name in ("first", "second"):
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(SUITE.format(name=name))
-        found[name] = resolve([str(path)])
-    return found
+def matrices(two_suites: Path) -> dict[str, Matrix]:
+    return {name: resolve([str(two_suites / f"{name}.yaml")]) for name in ("first", "second")}
 
 
 @pytest.fixture

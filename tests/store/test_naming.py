@@ -11,29 +11,11 @@ from marlbench.errors import ConfigurationError, UsageError
 from marlbench.store import naming
 from marlbench.store.store import Store
 
-SUITE = """\
-schema: 1
-suite: {name}
-title: One task, one method, two seeds
-rows: 2
-seeds: 2
-steps: 40
-protocol: {{kind: episodic, policy: sampled, evaluations: 2, episodes: 2, absolute_episodes: 2}}
-algorithms:
-  random: {{}}
-tasks:
-  stag:
-    environment: matrix_game:stag_hunt
-    score: {{metric: return_mean, low: 0.0, high: 20.0, source: the test}}
-"""
-
 
 @pytest.fixture
-def suites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("MARLBENCH_SUITES", str(tmp_path))
-    for name in ("first", "second"):
-        (tmp_path / f"{name}.yaml").write_text(SUITE.format(name=name))
-    return tmp_path
+def suites(two_suites: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MARLBENCH_SUITES", str(two_suites))
+    return two_suites
 
 
 def claim(store: Store, suite: str, steps: int | None = None) -> Matrix:
