@@ -1,4 +1,4 @@
-"""Everything there is to choose from: suites, tasks and plug-ins, broken ones with their error."""
+"""Everything there is to choose from: suites, studies, tasks and plug-ins, broken ones with their error."""
 
 from __future__ import annotations
 
@@ -8,14 +8,35 @@ from typing import Any
 from marlbench import plugins
 from marlbench.catalog.lookup import find, names
 from marlbench.catalog.suite import load_suite
+from marlbench.catalog.types import Suite
 from marlbench.errors import MarlbenchError
 
 Row = dict[str, Any]
 
 
 def suites() -> list[Row]:
-    """Every suite by name: `name`, `title`, `tasks`, `algorithms`, `where`, `file`, and `error`, None where sound."""
-    rows = []
+    """Every suite that is no study by name: `name`, `title`, `tasks`, `algorithms`, `where`, `file`, and `error`, None
+    where sound."""
+    return [row for row, suite in _loaded() if suite is None or suite.study is None]
+
+
+def studies() -> list[Row]:
+    """Every sound study by name: as `suites`, and `question`, `source`, `claims` and `presets`."""
+    return [
+        {
+            **row,
+            "question": suite.study.question,
+            "source": suite.study.source,
+            "claims": list(suite.study.claims),
+            "presets": list(suite.presets),
+        }
+        for row, suite in _loaded()
+        if suite is not None and suite.study is not None
+    ]
+
+
+def _loaded() -> list[tuple[Row, Suite | None]]:
+    rows: list[tuple[Row, Suite | None]] = []
     for name in names():
         row: Row = {"name": name, "title": "", "tasks": [], "algorithms": [], "where": "", "file": ""}
         try:
@@ -23,32 +44,28 @@ def suites() -> list[Row]:
             row.update(where=found.where, file=str(found.path))
             suite = load_suite(name).suite
             row.update(title=suite.title, tasks=list(suite.tasks), algorithms=list(suite.algorithms))
-            rows.append({**row, "error": None})
+            rows.append(({**row, "error": None}, suite))
         except MarlbenchError as error:
-            rows.append({**row, "error": str(error)})
+            rows.append(({**row, "error": str(error)}, None))
     return rows
 
 
 def tasks() -> list[Row]:
-    """Every task of every sound suite: `suite`, `task`, `revision`, `environment`, `title`, `metric`."""
-    rows = []
-    for name in names():
-        try:
-            suite = load_suite(name).suite
-        except MarlbenchError:
-            continue
-        rows += [
-            {
-                "suite": name,
-                "task": task_name,
-                "revision": task.revision,
-                "environment": task.environment,
-                "title": task.title,
-                "metric": task.score.metric,
-            }
-            for task_name, task in suite.tasks.items()
-        ]
-    return rows
+    """Every task of every sound suite that is no study: `suite`, `task`, `revision`, `environment`, `title`,
+    `metric`."""
+    return [
+        {
+            "suite": row["name"],
+            "task": name,
+            "revision": task.revision,
+            "environment": task.environment,
+            "title": task.title,
+            "metric": task.score.metric,
+        }
+        for row, suite in _loaded()
+        if suite is not None and suite.study is None
+        for name, task in suite.tasks.items()
+    ]
 
 
 def plugged(group: str) -> list[Row]:

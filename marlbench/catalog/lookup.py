@@ -1,4 +1,7 @@
-"""Where a suite's file is: given path, MARLBENCH_SUITES, ./suites, packaged, plug-ins; the first has it."""
+"""Where a suite's file is: given path, MARLBENCH_SUITES, ./suites, packaged, plug-ins; the first has it.
+
+Each of the directories may have a folder `studies` with more of them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from typing import Any
 import marlbench
 from marlbench import plugins
 from marlbench.catalog.document import shown
-from marlbench.catalog.types import NAME_PATTERN
+from marlbench.catalog.fields import NAME_PATTERN
 from marlbench.errors import ConfigurationError, MarlbenchError, did_you_mean
 
 VARIABLE = "MARLBENCH_SUITES"
@@ -21,6 +24,7 @@ SUFFIX = ".yaml"
 
 GIVEN = "given path"
 PACKAGED = "packaged"
+STUDIES = "studies"
 
 
 @dataclass(frozen=True)
@@ -76,11 +80,14 @@ def names() -> list[str]:
 
 
 def _directories() -> Iterator[tuple[str, Path]]:
-    for part in os.environ.get(VARIABLE, "").split(os.pathsep):
-        if part:
-            yield VARIABLE, Path(part).expanduser().absolute()
-    yield "./suites", Path.cwd() / "suites"
-    yield PACKAGED, packaged_directory()
+    places = [
+        (VARIABLE, Path(part).expanduser().absolute())
+        for part in os.environ.get(VARIABLE, "").split(os.pathsep)
+        if part
+    ]
+    for where, directory in (*places, ("./suites", Path.cwd() / "suites"), (PACKAGED, packaged_directory())):
+        yield where, directory
+        yield where, directory / STUDIES
 
 
 def _files(name: str) -> Iterator[tuple[str, Path]]:

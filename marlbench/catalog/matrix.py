@@ -8,10 +8,11 @@ from functools import cached_property
 
 from marlbench import plugins
 from marlbench.catalog.cell import Cell
+from marlbench.catalog.grid import matching
 from marlbench.catalog.identity import sha256
 from marlbench.catalog.resolution import CellGroup, Selection, SuiteResolver
 from marlbench.catalog.selection import Override
-from marlbench.catalog.suite import LoadedSuite, load_suite, matching
+from marlbench.catalog.suite import LoadedSuite, load_suite
 from marlbench.catalog.types import FULL
 from marlbench.errors import ConfigurationError, UsageError, did_you_mean
 
@@ -107,15 +108,16 @@ def _refuse_namesakes(loaded: Sequence[LoadedSuite]) -> None:
 
 
 def _check_selection(loaded: Sequence[LoadedSuite], selection: Selection) -> None:
-    tasks = {task for suite in loaded for task in suite.suite.tasks}
-    for glob in selection.tasks:
-        if not matching(glob, sorted(tasks)):
-            raise UsageError(f"--task {glob}: no task matches.", did_you_mean(glob, tasks))
-    labels = {label for suite in loaded for label in suite.suite.algorithms} | set(
-        plugins.plugins("algorithms")
+    tasks, entries = (
+        {name: point for suite in loaded for name, point in suite.points[section].items()}
+        for section in ("tasks", "algorithms")
     )
+    for glob in selection.tasks:
+        if not matching(glob, tasks):
+            raise UsageError(f"--task {glob}: no task matches.", did_you_mean(glob, tasks))
+    labels = {*entries, *(point.entry for point in entries.values()), *plugins.plugins("algorithms")}
     for label in selection.algorithms:
-        if label not in labels:
+        if label not in labels and not matching(label, entries):
             raise UsageError(f"--algorithm {label}: there is no such algorithm.", did_you_mean(label, labels))
     for suite in loaded:
         if selection.preset != FULL and selection.preset not in suite.suite.presets:

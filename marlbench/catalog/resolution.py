@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from marlbench import plugins
 from marlbench.catalog.cell import Cell
 from marlbench.catalog.document import Location
+from marlbench.catalog.grid import Point, kept, matches, matching
 from marlbench.catalog.plugged import Method, TaskEnvironment, method, task_environment
 from marlbench.catalog.provenance import Layers, Level, Origin, Resolved
 from marlbench.catalog.selection import Override, format_seeds
-from marlbench.catalog.suite import LoadedSuite, matching, seeds_of
-from marlbench.catalog.types import FULL, TUNING_SEED, AlgorithmEntry, Preset, Protocol, Task
+from marlbench.catalog.suite import LoadedSuite, seeds_of
+from marlbench.catalog.types import (
+    FULL,
+    TUNING_SEED,
+    AlgorithmEntry,
+    Preset,
+    PresetEntry,
+    Protocol,
+    Task,
+)
 from marlbench.errors import ConfigurationError, did_you_mean
 
 DTYPE = "float32"
@@ -79,14 +88,15 @@ class SuiteResolver:
         Raises ConfigurationError for values and plug-ins that cannot be used.
         """
         globs = self.selection.tasks or ("*",)
+        points = self.loaded.points["tasks"]
         groups = []
         for name, task in self.suite.tasks.items():
-            if not any(matching(glob, [name]) for glob in globs):
+            if not self._matches(globs, name, points[name]) or not self._in_preset("tasks", name):
                 continue
             labels = [
                 label
                 for label, entry in self.entries.items()
-                if entry.tasks is None or any(matching(glob, [name]) for glob in entry.tasks)
+                if entry.tasks is None or self._matches(entry.tasks, name, points[name])
             ]
             if labels:
                 environment = self._environment(name, task)
@@ -96,11 +106,17 @@ class SuiteResolver:
 
     def _entries(self) -> dict[str, AlgorithmEntry]:
         if not self.selection.algorithms:
-            return dict(self.suite.algorithms)
-        entries = {}
+            return {
+                label: entry
+                for label, entry in self.suite.algorithms.items()
+                if self._in_preset("algorithms", label)
+            }
+        entries: dict[str, AlgorithmEntry] = {}
         for label in dict.fromkeys(self.selection.algorithms):
-            if label in self.suite.algorithms:
-                entries[label] = self.suite.algorithms[label]
+            if found := matching(label, self.loaded.points["algorithms"]):
+                entries |= {
+                    name: self.suite.algorithms[name] for name in found if self._in_preset("algorithms", name)
+                }
             elif label in plugins.plugins("algorithms"):
                 entries[label] = AlgorithmEntry()
                 self.notices.append(
@@ -108,6 +124,24 @@ class SuiteResolver:
                 )
         order = list(self.suite.algorithms)
         return dict(sorted(entries.items(), key=lambda e: order.index(e[0]) if e[0] in order else len(order)))
+
+    @staticmethod
+    def _matches(globs: Iterable[str], name: str, point: Point) -> bool:
+        return any(matches(glob, name, point) for glob in globs)
+
+    def _in_preset(self, section: str, name: str) -> bool:
+        point = self.loaded.points[section][name]
+        globs = self.preset.tasks if section == "tasks" else self.preset.algorithms
+        return kept(point, self.preset.grid) and (globs is None or self._matches(globs, name, point))
+
+    def _of_preset(self, label: str) -> tuple[PresetEntry, Location]:
+        """What the preset says of an algorithm entry, and where."""
+        place: Location = ("presets", self.selection.preset, "algorithms")
+        point = self.loaded.points["algorithms"].get(label, Point(label))
+        for glob, entry in (self.preset.algorithms or {}).items():
+            if matches(glob, label, point):
+                return entry, (*place, glob)
+        return PresetEntry(), place
 
     def _origin(self, level: Level, *location: str) -> Callable[[str], Origin]:
         return lambda key: Origin(level, self.loaded.document.where((*location, key)))
@@ -231,11 +265,13 @@ class SuiteResolver:
         origins: dict[str, Origin],
     ) -> int:
         """`steps` or `rows` of, in rising precedence, suite, task, entry, preset and command line."""
+        of_preset, place = self._of_preset(label)
         places: list[tuple[Any, Level, Location]] = [
             (getattr(self.suite, key), "suite", (key,)),
             (getattr(task, key), "task", ("tasks", task_name, key)),
             (getattr(entry, key), "suite", ("algorithms", label, key)),
             (getattr(self.preset, key), "preset", ("presets", self.selection.preset, key)),
+            (getattr(of_preset, key), "preset", (*place, key)),
         ]
         value, level, location = next(place for place in reversed(places) if place[0] is not None)
         origins[key] = Origin(level, self.loaded.document.where(location))
@@ -273,7 +309,9 @@ class SuiteResolver:
     def _seed_places(
         self, label: str, entry: AlgorithmEntry
     ) -> list[tuple[int | str | list[int] | None, Level, Location]]:
+        of_preset, place = self._of_preset(label)
         return [
+            (of_preset.seeds, "preset", (*place, "seeds")),
             (self.preset.seeds, "preset", ("presets", self.selection.preset, "seeds")),
             (entry.seeds, "suite", ("algorithms", label, "seeds")),
             (self.suite.seeds, "suite", ("seeds",)),

@@ -5,27 +5,35 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import ValidationError
 
 from marlbench.catalog.document import Document, Location, parse, read_bytes, shown
+from marlbench.catalog.grid import Points, check_levels, expand, matching
 from marlbench.catalog.lookup import GIVEN, Found, find
 from marlbench.catalog.provenance import first_problem, validate
 from marlbench.catalog.selection import parse_seeds
+from marlbench.catalog.study_check import check_study
 from marlbench.catalog.types import FULL, RESERVED, Suite, seeds_text
 from marlbench.errors import ConfigurationError, UsageError, did_you_mean
 
 
 @dataclass(frozen=True)
 class LoadedSuite:
-    """A suite with the file it stands in; `sha256` is that of the file's content."""
+    """A suite with the file it stands in, its grids written out.
+
+    Attributes:
+        document: as the file would be with its grids written out; places are those of the file.
+        sha256: of the file's content.
+        points: section -> name -> where the entry comes from.
+    """
 
     suite: Suite
     document: Document
     found: Found
     sha256: str
+    points: Points
 
     @property
     def name(self) -> str:
@@ -49,12 +57,13 @@ def load_suite(name: str) -> LoadedSuite:
     """
     found = find(name)
     content = read_bytes(found.path)
-    document = parse(content, found.path)
-    return LoadedSuite(check(document, found), document, found, hashlib.sha256(content).hexdigest())
+    suite, document, points = check(parse(content, found.path), found)
+    return LoadedSuite(suite, document, found, hashlib.sha256(content).hexdigest(), points)
 
 
-def check(document: Document, found: Found) -> Suite:
-    """The typed suite of a document, with everything checked that needs no plug-in."""
+def check(document: Document, found: Found) -> tuple[Suite, Document, Points]:
+    """The typed suite of a document, with everything checked that needs no plug-in; the document with its grids
+    written out, and the points of the grids."""
     root = document.value
     if not isinstance(root, dict):
         raise document.error((), "a suite file is a mapping of keys to values.")
@@ -65,20 +74,30 @@ def check(document: Document, found: Found) -> Suite:
             f"version {version} is newer than this marlbench, which reads 1.",
             "Update marlbench.",
         )
-    try:
-        suite = validate(Suite, root)
-    except ValidationError as error:
-        location, problem, hint = first_problem(error, Suite, root)
-        raise document.error(location, problem, hint) from None
+    suite = _typed(document)
+    document, points = expand(document)
+    if any(point.levels for section in points.values() for point in section.values()):
+        suite = _typed(document)
     if found.where != GIVEN and suite.name != found.path.stem:
         raise document.error(
             ("suite",),
             f"the suite calls itself '{suite.name}', but the file's name is '{found.path.stem}'.",
             "Make them equal.",
         )
-    _check_references(suite, document)
+    _check_references(suite, document, points)
+    _check_presets(suite, document, points)
     _check_seeds(suite, document)
-    return suite
+    if suite.study is not None:
+        check_study(suite.study, document, points, suite)
+    return suite, document, points
+
+
+def _typed(document: Document) -> Suite:
+    try:
+        return validate(Suite, document.value)
+    except ValidationError as error:
+        location, problem, hint = first_problem(error, Suite, document.value)
+        raise document.error(location, problem, hint) from None
 
 
 def seeds_of(value: int | str | list[int], document: Document, location: Location) -> tuple[int, ...]:
@@ -89,18 +108,14 @@ def seeds_of(value: int | str | list[int], document: Document, location: Locatio
         raise document.error(location, str(error).removeprefix("seeds: "), error.hint) from None
 
 
-def _check_references(suite: Suite, document: Document) -> None:
-    if FULL in suite.presets:
-        raise document.error(
-            ("presets", FULL), f"'{FULL}' is the suite without a preset.", "Call the preset otherwise."
-        )
+def _check_references(suite: Suite, document: Document, points: Points) -> None:
     for label, entry in suite.algorithms.items():
         if label in RESERVED:
             raise document.error(
                 ("algorithms", label), f"'{label}' has another meaning in --set.", "Call the entry otherwise."
             )
         for index, glob in enumerate(entry.tasks or ()):
-            if not matching(glob, suite.tasks):
+            if not matching(glob, points["tasks"]):
                 raise document.error(
                     ("algorithms", label, "tasks", index),
                     f"no task matches '{glob}'.",
@@ -116,6 +131,27 @@ def _check_references(suite: Suite, document: Document) -> None:
                 )
 
 
+def _check_presets(suite: Suite, document: Document, points: Points) -> None:
+    if FULL in suite.presets:
+        raise document.error(
+            ("presets", FULL), f"'{FULL}' is the suite without a preset.", "Call the preset otherwise."
+        )
+    for name, preset in suite.presets.items():
+        check_levels(document, ("presets", name, "grid"), preset.grid, points)
+        wanted: list[tuple[str, int | str, str]] = [
+            ("tasks", index, glob) for index, glob in enumerate(preset.tasks or ())
+        ]
+        wanted += [("algorithms", glob, glob) for glob in preset.algorithms or ()]
+        for section, key, glob in wanted:
+            if not matching(glob, points[section]):
+                what = "task" if section == "tasks" else "algorithm entry"
+                raise document.error(
+                    ("presets", name, section, key),
+                    f"no {what} matches '{glob}'.",
+                    did_you_mean(glob, {point.entry for point in points[section].values()}),
+                )
+
+
 def _check_seeds(suite: Suite, document: Document) -> None:
     seeds_of(suite.seeds, document, ("seeds",))
     sections: Sequence[tuple[str, dict[str, Any]]] = (
@@ -126,14 +162,13 @@ def _check_seeds(suite: Suite, document: Document) -> None:
         for name, entry in entries.items():
             if entry.seeds is not None:
                 seeds_of(entry.seeds, document, (section, name, "seeds"))
+    for name, preset in suite.presets.items():
+        for glob, of_entry in (preset.algorithms or {}).items():
+            if of_entry.seeds is not None:
+                seeds_of(of_entry.seeds, document, ("presets", name, "algorithms", glob, "seeds"))
     for label, entry in suite.algorithms.items():
         if entry.tuning is not None:
             seeds_of(entry.tuning.seeds, document, ("algorithms", label, "tuning", "seeds"))
-
-
-def matching(glob: str, names: Sequence[str] | dict[str, Any]) -> list[str]:
-    """The names that a glob matches, case counting, in their order."""
-    return [name for name in names if fnmatchcase(name, glob)]
 
 
 def _sha256(path: Any) -> str:

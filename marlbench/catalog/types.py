@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+from marlbench.catalog.fields import (
+    LevelValue,
+    Model,
+    Name,
+    Positive,
+    Rows,
+    SeedsValue,
+    Steps,
+)
+from marlbench.catalog.study_types import Study
+
 # Words that `--set` gives another meaning to.
 RESERVED = ("algorithm", "task", "protocol")
 SEED_LIMIT = 2**31
@@ -20,23 +30,16 @@ def _empty(value: Any) -> Any:
     return {} if value is None else value
 
 
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
-Positive = Annotated[int, Field(ge=1)]
-Steps = Annotated[int, Field(ge=1, le=10**12)]
-Rows = Annotated[int, Field(ge=1, le=2**20)]
-# A count (5 = seeds 0 to 4), text as `--seeds` takes it, or a list of seeds.
-SeedsValue = int | str | list[int]
+# The levels of an axis: values of the parameter that it is called after, or for each level's name what it sets.
+Axis = (
+    Annotated[list[LevelValue], Field(min_length=1)]
+    | Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+)
 
 
 def seeds_text(value: SeedsValue) -> str:
     """Seeds of a suite file as `selection.parse_seeds` takes them: a list of one seed is no count."""
     return ",".join(f"{seed}-{seed}" for seed in value) if isinstance(value, list) else str(value)
-
-
-class Model(BaseModel):
-    """Base of all: nothing unknown, nothing changed afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Protocol(Model):
@@ -102,24 +105,26 @@ class Score(Model):
 class TaskAlgorithm(Model):
     """What one task changes about one entry of `algorithms`."""
 
-    hyperparameters: dict[str, Any] = {}
+    hyperparameters: dict[str, Any] = Field(default={})
 
 
 class Task(Model):
     """One environment with fixed parameters, a revision, and its score.
 
     `revision` is raised by hand when the task changes in a way that nothing else of the identity shows.
-    `protocol` holds only the fields that differ from the suite's.
+    `protocol` holds only the fields that differ from the suite's. `grid` makes a task of every combination of its
+    levels of parameters, see `catalog.grid`.
     """
 
     environment: Annotated[str, Field(min_length=1, max_length=200)]
+    grid: dict[Name, Axis] = Field(default={})
     revision: Positive = 1
     title: str = ""
-    parameters: Annotated[dict[str, Any], BeforeValidator(_empty)] = {}
+    parameters: Annotated[dict[str, Any], BeforeValidator(_empty)] = Field(default={})
     steps: Steps | None = None
     rows: Rows | None = None
-    protocol: dict[str, Any] = {}
-    algorithms: dict[Name, TaskAlgorithm] = {}
+    protocol: dict[str, Any] = Field(default={})
+    algorithms: dict[Name, TaskAlgorithm] = Field(default={})
     score: Score
 
 
@@ -138,7 +143,7 @@ class Tuning(Model):
     seeds: SeedsValue
     steps: Steps
     metric: Name
-    tasks: list[Name] = []
+    tasks: list[Name] = Field(default=[])
     date: Annotated[str, StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")] | None = None
 
     @property
@@ -151,13 +156,15 @@ class AlgorithmEntry(Model):
     """One row of the comparison: a method with its hyperparameters in this suite.
 
     `algorithm` is the plug-in's name (default: the entry's own); `settings` names tuned settings of it, over
-    which `hyperparameters` lie; `tasks` restricts the entry to tasks whose name matches one of the globs; `tuning`
+    which `hyperparameters` lie; `grid` makes an entry of every combination of its levels of hyperparameters, see
+    `catalog.grid`; `tasks` restricts the entry to tasks whose name matches one of the globs; `tuning`
     says what the search for them cost.
     """
 
     algorithm: Name | None = None
     settings: Name | None = None
-    hyperparameters: Annotated[dict[str, Any], BeforeValidator(_empty)] = {}
+    hyperparameters: Annotated[dict[str, Any], BeforeValidator(_empty)] = Field(default={})
+    grid: dict[Name, Axis] = Field(default={})
     rows: Rows | None = None
     steps: Steps | None = None
     seeds: SeedsValue | None = None
@@ -165,18 +172,35 @@ class AlgorithmEntry(Model):
     tuning: Tuning | None = None
 
 
+class PresetEntry(Model):
+    """What a preset changes about the algorithm entries that a glob matches."""
+
+    seeds: SeedsValue | None = None
+    steps: Steps | None = None
+    rows: Rows | None = None
+
+
 class Preset(Model):
-    """A variation of the whole suite. `label` is shown with every table of its cells."""
+    """A variation of the whole suite. `label` is shown with every table of its cells.
+
+    `tasks` and `algorithms` (globs, or names of entries with a grid) and `grid` (axis -> levels) say what of the
+    suite it has; of several globs of `algorithms` that match an entry, the first one's values count.
+    """
 
     label: str | None = None
     seeds: SeedsValue | None = None
     steps: Steps | None = None
     rows: Rows | None = None
-    protocol: dict[str, Any] = {}
+    protocol: dict[str, Any] = Field(default={})
+    tasks: Annotated[list[str], Field(min_length=1)] | None = None
+    algorithms: (
+        Annotated[dict[str, Annotated[PresetEntry, BeforeValidator(_empty)]], Field(min_length=1)] | None
+    ) = None
+    grid: dict[Name, Annotated[list[LevelValue], Field(min_length=1)]] = Field(default={})
 
 
 class Suite(Model):
-    """A suite file. `schema` is the version of this form."""
+    """A suite file. `schema` is the version of this form; a `study` asks something of its cells."""
 
     version: Annotated[int, Field(alias="schema", ge=1, le=1)]
     name: Annotated[Name, Field(alias="suite")]
@@ -186,6 +210,7 @@ class Suite(Model):
     seeds: SeedsValue
     steps: Steps
     protocol: Protocol
-    presets: dict[Name, Preset] = {}
+    presets: dict[Name, Preset] = Field(default={})
     algorithms: Annotated[dict[Name, Annotated[AlgorithmEntry, BeforeValidator(_empty)]], Field(min_length=1)]
     tasks: Annotated[dict[Name, Task], Field(min_length=1)]
+    study: Study | None = None

@@ -34,7 +34,7 @@ class Verb:
 
 VERBS = {
     "run": Verb("run", "Train and evaluate what is missing of one or more suites."),
-    "list": Verb("list_", "List suites, tasks, algorithms, engines and plug-ins."),
+    "list": Verb("list_", "List suites, studies, tasks, algorithms, engines and plug-ins."),
     "show": Verb("show", "Show a suite as it resolves, and where each value came from."),
     "validate": Verb("validate", "Check suite files."),
     "explain": Verb("explain", "Say what state a cell is in and why it will run."),

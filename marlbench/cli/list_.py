@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 class Kind(StrEnum):
     suites = "suites"
+    studies = "studies"
     tasks = "tasks"
     algorithms = "algorithms"
     environments = "environments"
@@ -24,6 +25,7 @@ class Kind(StrEnum):
 
 _COLUMNS = {
     Kind.suites: ("name", "title", "tasks", "algorithms", "where"),
+    Kind.studies: ("name", "question", "source", "claims", "presets"),
     Kind.tasks: ("suite", "task", "environment", "metric", "title"),
     Kind.algorithms: ("name", "revision", "about", "settings", "package"),
     Kind.environments: ("name", "about", "package"),
@@ -38,7 +40,7 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """List suites, tasks, algorithms, environments, engines and plug-ins, broken ones with their error."""
+    """List suites, studies, tasks, algorithms, environments, engines and plug-ins, broken ones with their error."""
     from marlbench.catalog import inventory
     from marlbench.cli.console import data, print_json
     from marlbench.plugins import GROUPS
@@ -46,6 +48,8 @@ def command(
     def rows(kind: Kind) -> list[dict[str, Any]]:
         if kind is Kind.suites:
             return inventory.suites()
+        if kind is Kind.studies:
+            return inventory.studies()
         if kind is Kind.tasks:
             return inventory.tasks()
         groups = GROUPS if kind is Kind.plugins else (kind.value,)

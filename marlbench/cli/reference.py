@@ -134,7 +134,7 @@ def seconds(text: str) -> float:
 
 
 def _checked(name: str) -> str:
-    from marlbench.catalog.types import NAME_PATTERN
+    from marlbench.catalog.fields import NAME_PATTERN
     from marlbench.errors import UsageError
 
     if not re.fullmatch(NAME_PATTERN.strip("^$"), name):

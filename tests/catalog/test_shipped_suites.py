@@ -10,7 +10,7 @@ from marlbench.catalog.lookup import packaged_directory
 from marlbench.catalog.matrix import resolve
 from marlbench.catalog.validation import check_suite
 
-SUITES = sorted(packaged_directory().glob("*.yaml"))
+SUITES = sorted(packaged_directory().rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", SUITES, ids=lambda file: file.stem)

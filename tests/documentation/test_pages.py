@@ -106,7 +106,7 @@ def test_the_example_of_a_suite_file_is_one(tmp_path: Path) -> None:
     (example,) = blocks(read("docs/suites.md"), "yaml")
     path = tmp_path / "example.yaml"
     path.write_text(example, encoding="utf-8")
-    suite = check(parse(example.encode(), path), Found(path, GIVEN))
+    suite, _, _ = check(parse(example.encode(), path), Found(path, GIVEN))
     assert suite.name == path.stem
     labels = {cell.label: cell for cell in resolve([str(path)]).cells}
     assert labels["ippo_wide"].hyperparameters["entropy_coefficient"] == 0.02
@@ -133,8 +133,24 @@ def test_the_suite_of_packages_is_one(tmp_path: Path) -> None:
     (example,) = blocks(read("docs/environments.md"), "yaml")
     path = tmp_path / "packages.yaml"
     path.write_text(example, encoding="utf-8")
-    suite = check(parse(example.encode(), path), Found(path, GIVEN))
+    suite, _, _ = check(parse(example.encode(), path), Found(path, GIVEN))
     for task in suite.tasks.values():
         name, _, argument = task.environment.partition(":")
         environment = load("environments", name)
         environment.Parameters(**{environment.argument: argument}, **task.parameters)
+
+
+def test_the_study_of_the_example_is_one(tmp_path: Path) -> None:
+    from marlbench.catalog.matrix import resolve
+
+    (example,) = blocks(read("docs/studies.md"), "yaml")
+    path = tmp_path / "memory.yaml"
+    path.write_text(example, encoding="utf-8")
+    study = resolve([str(path)]).suites[0].suite.study
+    assert study is not None and list(study.claims) == ["memory_helps", "longer_is_better"]
+    short = resolve([str(path)], preset="short")
+    assert {group.cell.task for group in short.groups} == {
+        "short_sighted",
+        "repeated-rounds-4",
+        "repeated-rounds-16",
+    }
