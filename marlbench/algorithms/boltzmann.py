@@ -31,8 +31,8 @@ def boltzmann_thresholds(values: Tensor, available: Tensor | None, temperature: 
 
 
 def chosen(thresholds: Tensor, uniform: Tensor) -> Tensor:
-    """[..., action - 1] and [...] -> int64 [...]."""
-    passed = thresholds <= uniform.unsqueeze(-1)
+    """[..., action - 1] and [..., 1] -> int64 [...]."""
+    passed = thresholds <= uniform
     return passed.squeeze(-1).to(torch.int64) if passed.shape[-1] == 1 else passed.sum(-1)
 
 
@@ -77,13 +77,19 @@ class BoltzmannPolicy(StackPolicy):
         self.bits = ObservationBits.of(setting.specification, setting.device)
         self._values: Tensor | None = None
         self._thresholds: dict[Mode, Tensor] = {}
+        self._gaps: Tensor | None = None
         self._seen: tuple[Tensor, Tensor | None] | None = None
+        self._next: tuple[Tensor, Tensor | None] | None = None
         if self.bits is not None:
             self._base = (assignment.learner * self.bits.count).unsqueeze(1)
 
     def forget(self) -> None:
         """Parameters or what is told have changed: nothing computed from them holds any longer."""
-        self._values, self._thresholds = None, {}
+        self._values, self._gaps, self._thresholds = None, None, {}
+
+    def expect(self, observation: Tensor, numbers: Tensor | None) -> None:
+        """`act` is to be given these observations next, and these are their numbers."""
+        self._next = (observation, numbers)
 
     def warm(self, temperature: float) -> None:
         """Set the temperature of `behaviour`."""
@@ -128,6 +134,8 @@ class BoltzmannPolicy(StackPolicy):
         numbers = self.numbers(observation)
         if numbers is None:
             return None
+        if self.stack.size == 1:
+            return numbers
         return (numbers.view(self.members, -1, self.agents) + self._base).view(numbers.shape)
 
     def values(self, observation: Tensor) -> Tensor:
@@ -147,7 +155,9 @@ class BoltzmannPolicy(StackPolicy):
         observation = step.observation
         # What is shown now may lie in a buffer that was shown before.
         self._seen = None
-        if self.bits is not None:
+        if self._next is not None and self._next[0] is observation:
+            self._seen, self._next = self._next, None
+        elif self.bits is not None:
             self._seen = (observation, self.numbers(observation))
         available = step.available_actions if self.masks else None
         if mode == "greedy":
@@ -160,8 +170,13 @@ class BoltzmannPolicy(StackPolicy):
             if mode not in self._thresholds:
                 self._thresholds[mode] = boltzmann_thresholds(self.table(), None, temperature)
             thresholds = torch.embedding(self._thresholds[mode].flatten(0, 1), entries)
-        return chosen(thresholds, noise[..., 0]), None
+        return chosen(thresholds, noise), None
 
     @no_grad()
     def measures(self, step: Step) -> dict[str, Tensor]:
-        return {"action_value_gap": gap(self.values(step.observation)).mean(1)}
+        entries = self._entries(step.observation)
+        if entries is None:
+            return {"action_value_gap": gap(self.values(step.observation)).mean(1)}
+        if self._gaps is None:
+            self._gaps = gap(self.table()).flatten()
+        return {"action_value_gap": self._gaps.take(entries).mean(1)}

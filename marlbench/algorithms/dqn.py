@@ -41,7 +41,8 @@ from marlbench.algorithms.boltzmann import BoltzmannPolicy
 from marlbench.algorithms.distributions import inverse_cumulative, mask_logits
 from marlbench.algorithms.recent_steps import RecentSteps, whole_or_single
 from marlbench.algorithms.sharing import Sharing, SharingOption
-from marlbench.algorithms.stack import MultilayerPerceptron, ParameterStack
+from marlbench.algorithms.stack import ParameterStack
+from marlbench.algorithms.value_network import ValueNetwork
 from marlbench.environments.contract import EnvironmentSpecification, Step
 from marlbench.errors import ConfigurationError
 
@@ -99,7 +100,7 @@ class DQN(Algorithm):
         sharing = sharing_for(hyperparameters.sharing, setting)
         self.assignment = Assignment(sharing, setting.seeds, hyperparameters.shuffled_groups, device)
         told = TOLD if hyperparameters.augmentation else 0
-        self.network = MultilayerPerceptron(
+        self.network = ValueNetwork(
             "values", specification.observation_size + told, hyperparameters.hidden, self.actions, "relu"
         )
         self.stack = ParameterStack(self.network.layout, setting.members * sharing.groups, device)
@@ -218,6 +219,8 @@ class DQN(Algorithm):
             "observation": self.actor.numbers(step.observation),
             "following": self.actor.numbers(following.final_observation),
         }
+        if not following.any_ended:
+            self.actor.expect(following.observation, values["following"])
         coded = values["observation"] is not None and values["following"] is not None
         if not coded or self.replay.values["observation"].dim() == 5:
             self._keep_features()
@@ -251,20 +254,20 @@ class DQN(Algorithm):
         measures: dict[str, Tensor] = {}
         for _ in range(updates):
             for name, value in self._update().items():
-                measures[name] = measures[name] + value / updates if name in measures else value / updates
+                measures[name] = measures[name] + value if name in measures else value
         if updates:
             members = self.setting.members
-            measures = {name: value.view(members, -1).mean(1) for name, value in measures.items()}
+            measures = {name: value.view(members, -1).mean(1) / updates for name, value in measures.items()}
             measures["temperature"] = torch.full_like(measures["loss"], self.actor.temperature)
         return measures
 
     def _update(self) -> dict[str, Tensor]:
         """One update of every learner; measures, name -> [stack]."""
         options, lesson = self.options, self._draw()
-        value, target = self._values(lesson)
-        loss = torch.nn.functional.huber_loss(value, target, reduction="none", delta=options.huber_threshold)
-        loss = loss.mean(1)
-        self.stack.backward(loss)
+        if self._looks_up(lesson):
+            value, loss = self._learn_table(lesson)
+        else:
+            value, loss = self._learn_samples(lesson)
         norm = self.stack.clip_gradient(options.maximum_gradient_norm)
         with torch.no_grad():
             # Decay apart from the gradient: Loshchilov and Hutter 2019 (arXiv 1711.05101).
@@ -275,25 +278,28 @@ class DQN(Algorithm):
             self.copied_at = self.steps
             self.target.copy_(self.stack.flat.detach())
             self._target_table = None
-        return {"loss": loss.detach(), "value_mean": value.detach().mean(1), "gradient_norm": norm}
+        return {"loss": loss.mean(1), "value_mean": value.mean(1), "gradient_norm": norm}
 
     def _draw(self) -> dict[str, Tensor]:
         """Transitions of each learner's agents, [stack, batch]; `tie` is a uniform."""
         replay, options, assignment = self.replay, self.options, self.assignment
-        shape = (assignment.sharing.groups, options.batch, 2)
-        drawn = torch.stack([torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators])
-        drawn = drawn.to(self.setting.device).flatten(0, 1)
-        size = assignment.size
-        number = (drawn[..., 0] * (size * (replay.rows * replay.count))).to(torch.int64)
-        agent = assignment.agent(number % size)
-        number = number // size
-        age = number // replay.rows
-        index = replay.sequences(age, assignment.member, number % replay.rows, agent, options.n_step)
+        shape = (2, assignment.sharing.groups, options.batch)
+        drawn = torch.cat([torch.rand(shape, generator=g, dtype=torch.float64) for g in self.generators], 1)
+        which, tie = drawn.to(self.setting.device).unbind()
+        steps, width = options.n_step, replay.rows * replay.agents
+        if assignment.sharing.groups == 1:
+            start = (which * (replay.count * width)).to(torch.int64)
+        else:
+            number = (which * (assignment.size * (replay.rows * replay.count))).to(torch.int64)
+            step = torch.div(number, assignment.size, rounding_mode="floor")
+            start = step * replay.agents + assignment.agent(number - step * assignment.size)
+        index = replay.sequences(assignment.member, start, steps)
         cut = replay.take("cut", index[..., :-1]) if self.episodes else None
-        returns = whole_or_single(replay.take("reward", index), cut, replay.count - age, options.discount)
+        whole = start < (replay.count - steps + 1) * width
+        returns = whole_or_single(replay.take("reward", index), cut, whole, options.discount)
         first = index[..., 0]
         last = torch.where(returns.whole, index[..., -1], first)
-        lesson = {"reward": returns.reward, "discount": returns.discount, "tie": drawn[..., 1]}
+        lesson = {"reward": returns.reward, "discount": returns.discount, "tie": tie}
         for name in ("observation", "action", "told"):
             if name in replay.values:
                 lesson[name] = replay.take(name, first)
@@ -302,33 +308,69 @@ class DQN(Algorithm):
                 lesson[name] = replay.take(name, last)
         return lesson
 
-    def _values(self, lesson: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Q of what was done, and y: [stack, batch]."""
-        parameters, action = self.stack.parameters, lesson["action"].to(torch.int64)
+    def _looks_up(self, lesson: Mapping[str, Tensor]) -> bool:
+        """Whether values are computed once for each observation: where there are fewer than samples."""
         bits = self.actor.bits
-        coded = lesson["observation"].dim() == 2
-        if bits is not None and coded and "told" not in lesson and bits.count <= self.options.batch:
+        coded = bits is not None and lesson["observation"].dim() == 2 and "told" not in lesson
+        return coded and bits is not None and bits.count <= self.options.batch
+
+    def _learn_table(self, lesson: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Set the gradient; returns Q of what was done and the loss of each sample, [stack, batch].
+
+        The derivative of Huber's function, at most its threshold, is added up over the samples of each observation and
+        action, and goes through the network from there.
+        """
+        bits, options = self.actor.bits, self.options
+        assert bits is not None
+        with torch.no_grad():
             inputs = bits.vectors.expand(self.stack.size, -1, -1)
-            table = self.network(parameters, inputs)
+            layers = self.network.layers(self.stack.parameters, inputs)
+            table = layers[-1]
             if self._target_table is None:
-                with torch.no_grad():
-                    self._target_table = self.network(self.target_parameters, inputs)
-            value = table.flatten(1).gather(1, lesson["observation"].to(torch.int64) * self.actions + action)
-            entries = lesson["following"].to(torch.int64)
-            entries += bits.count * torch.arange(self.stack.size, device=entries.device).unsqueeze(1)
-            online = torch.embedding(table.detach().flatten(0, 1), entries)
-            behind = torch.embedding(self._target_table.flatten(0, 1), entries)
-        else:
-            seen, after = self._features(lesson, ""), self._features(lesson, "following")
-            value = self.network(parameters, seen).gather(2, action.unsqueeze(-1)).squeeze(-1)
-            with torch.no_grad():
-                online = self.network(parameters, after)
-                behind = self.network(self.target_parameters, after)
+                self._target_table = self.network(self.target_parameters, inputs)
+            best = table.amax(-1, keepdim=True)
+            candidates = table >= best
+            seen, after = lesson["observation"].to(torch.int64), lesson["following"].to(torch.int64)
+            if "available" in lesson or int(candidates.sum()) > table.shape[0] * table.shape[1]:
+                index = after.unsqueeze(-1).expand(-1, -1, self.actions)
+                online, behind = table.gather(1, index), self._target_table.gather(1, index)
+                following = self._bootstrap(online, behind, lesson)
+            else:
+                hoped = self._target_table.gather(2, table.argmax(-1, keepdim=True)).squeeze(-1)
+                following = hoped.gather(1, after)
+            done = torch.add(lesson["action"], seen, alpha=self.actions)
+            value, target = table.flatten(1).gather(1, done), self._target(lesson, following)
+            error = (value - target).clamp_(-options.huber_threshold, options.huber_threshold)
+            slope = torch.zeros_like(table.flatten(1)).scatter_add_(1, done, error.div_(options.batch))
+            self.network.backward(self.stack, layers, inputs, slope.view_as(table))
+            return value, self._huber(value, target)
+
+    def _learn_samples(self, lesson: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The same by forward passes over all samples and automatic differentiation."""
+        parameters, action = self.stack.parameters, lesson["action"].to(torch.int64).unsqueeze(-1)
+        after = self._features(lesson, "following")
+        with torch.no_grad():
+            online, behind = self.network(parameters, after), self.network(self.target_parameters, after)
+            target = self._target(lesson, self._bootstrap(online, behind, lesson))
+        value = self.network(parameters, self._features(lesson, "")).gather(2, action).squeeze(-1)
+        loss = self._huber(value, target)
+        self.stack.backward(loss.mean(1))
+        return value.detach(), loss.detach()
+
+    def _bootstrap(self, online: Tensor, behind: Tensor, lesson: Mapping[str, Tensor]) -> Tensor:
+        """Q_target of the action that Q takes for the best: [stack, batch, action] -> [stack, batch]."""
         best = best_action(online, lesson.get("available"), lesson["tie"])
-        following = behind.gather(2, best.unsqueeze(-1)).squeeze(-1)
+        return behind.gather(2, best.unsqueeze(-1)).squeeze(-1)
+
+    def _target(self, lesson: Mapping[str, Tensor], following: Tensor) -> Tensor:
+        """y, [stack, batch]."""
         if "terminated" in lesson:
             following = following.masked_fill(lesson["terminated"], 0.0)
-        return value, lesson["reward"] + lesson["discount"] * following
+        return torch.addcmul(lesson["reward"], lesson["discount"], following)
+
+    def _huber(self, value: Tensor, target: Tensor) -> Tensor:
+        delta = self.options.huber_threshold
+        return torch.nn.functional.huber_loss(value, target, reduction="none", delta=delta)
 
     def _features(self, lesson: Mapping[str, Tensor], which: str) -> Tensor:
         """[stack, batch, features] of observations, with what was told beside them."""

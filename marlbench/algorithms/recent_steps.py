@@ -25,17 +25,16 @@ class Returns:
     whole: Tensor
 
 
-def whole_or_single(reward: Tensor, cut: Tensor | None, known: Tensor, discount: float) -> Returns:
+def whole_or_single(reward: Tensor, cut: Tensor | None, taken: Tensor, discount: float) -> Returns:
     """n-step returns where the sequence has n steps, and 1-step returns where it is shorter (arXiv 2601.05509 [code]).
 
     Args:
         reward: of n consecutive steps, [..., n].
         cut: bool [..., n - 1]: the agent's episode ended with the step; None where no episode ends.
-        known: int64 [...]: how many of the n steps have been taken.
+        taken: bool [...]: all n steps have been taken.
         discount: gamma.
     """
-    steps = reward.shape[-1]
-    whole = known >= steps
+    steps, whole = reward.shape[-1], taken
     if cut is not None and steps > 1:
         whole = whole & ~cut.any(-1)
     powers = discount ** torch.arange(steps, device=reward.device, dtype=reward.dtype)
@@ -84,29 +83,30 @@ class RecentSteps:
         """Keep one joint step: name -> [member x row, agent, ...]."""
         slot = self.written % self.capacity
         for name, value in values.items():
-            kept = self.values[name]
-            kept[:, slot] = value.view(self.members, self.rows, *value.shape[1:])
+            self.values[name].select(1, slot).copy_(value.view(self.members, self.rows, *value.shape[1:]))
         self.written += 1
 
     def replace(self, name: str, values: Tensor) -> None:
         """Put a field of another kind, [member, step, row, agent, ...], in the place of one."""
         self.values[name] = values
 
-    def sequences(self, age: Tensor, member: Tensor, row: Tensor, agent: Tensor, steps: int) -> Tensor:
-        """Where consecutive steps are kept, int64 [..., steps], for `take`; those not taken yet are any.
+    def sequences(self, member: Tensor, start: Tensor, steps: int) -> Tensor:
+        """Where consecutive steps of an agent are kept, int64 [..., steps], for `take`; those not taken yet are any.
 
         Args:
-            age: of the first step, int64 [...], 0 for the oldest that is kept; the others likewise.
+            member: int64, broadcast against `start`.
+            start: the first of them, (age x rows + row) x agents + agent, int64 [...]; the oldest kept has the age 0.
         """
-        first = (self.written - self.count) % self.capacity
-        slot = (age.unsqueeze(-1) + torch.arange(first, first + steps, device=self.device)) % self.capacity
         width = self.rows * self.agents
-        base = member * (self.capacity * width) + row * self.agents + agent
-        return base.unsqueeze(-1) + slot * width
+        first = (self.written - self.count) % self.capacity
+        offset = torch.arange(first, first + steps, device=self.device) * width
+        place = (start.unsqueeze(-1) + offset).remainder_(self.capacity * width)
+        return place if self.members == 1 else place.add_((member * (self.capacity * width)).unsqueeze(-1))
 
     def take(self, name: str, index: Tensor) -> Tensor:
         """Of the places `index` [...]: [..., *shape]."""
-        return self.values[name].flatten(0, 3)[index]
+        kept = self.values[name]
+        return kept.take(index) if kept.dim() == 4 else kept.flatten(0, 3)[index]
 
     def cut_newest(self, name: str) -> None:
         """Set the flag of every agent at the newest step."""

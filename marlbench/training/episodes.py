@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -53,15 +55,15 @@ class Window:
     def __init__(self, members: int, device: torch.device) -> None:
         self.members, self.device = members, device
         self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, Tensor] = {}
+        self.counts: dict[str, Tensor | float] = {}
 
     def add(self, name: str, sums: Tensor, counts: Tensor | float) -> None:
         """Add sums of a quantity, [member], and how many values they hold."""
         if name not in self.sums:
             self.sums[name] = torch.zeros(self.members, dtype=torch.float64, device=self.device)
-            self.counts[name] = torch.zeros_like(self.sums[name])
+            self.counts[name] = 0.0
         self.sums[name] += sums
-        self.counts[name] += counts
+        self.counts[name] = self.counts[name] + counts
 
     def add_rows(self, values: dict[str, Tensor], chosen: Tensor) -> None:
         """Add one value of each chosen row: name -> [member x row], bool [member x row]."""
@@ -75,9 +77,8 @@ class Window:
         """Per member, name -> mean; names without a value are left out."""
         found: list[dict[str, float]] = [{} for _ in range(self.members)]
         for name, sums in self.sums.items():
-            for member, (total, count) in enumerate(
-                zip(sums.tolist(), self.counts[name].tolist(), strict=True)
-            ):
+            counts = torch.as_tensor(self.counts[name]).expand(self.members)
+            for member, (total, count) in enumerate(zip(sums.tolist(), counts.tolist(), strict=True)):
                 if count:
                     found[member][name] = total / count
         return found
@@ -85,12 +86,15 @@ class Window:
     def clear(self) -> None:
         self.sums, self.counts = {}, {}
 
-    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+    def state_dict(self) -> dict[str, dict[str, Any]]:
         return {
             "sums": {name: value.clone() for name, value in self.sums.items()},
-            "counts": {name: value.clone() for name, value in self.counts.items()},
+            "counts": dict(self.counts),
         }
 
-    def load_state_dict(self, state: dict[str, dict[str, Tensor]]) -> None:
+    def load_state_dict(self, state: dict[str, dict[str, Any]]) -> None:
         self.sums = {name: value.to(self.device, copy=True) for name, value in state["sums"].items()}
-        self.counts = {name: value.to(self.device, copy=True) for name, value in state["counts"].items()}
+        self.counts = {
+            name: value.to(self.device) if isinstance(value, Tensor) else value
+            for name, value in state["counts"].items()
+        }

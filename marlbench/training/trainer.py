@@ -201,15 +201,16 @@ class Trainer:
         return self.algorithm.policy.noise(drawn.flatten(1, 2).to(self.device))
 
     def _count(self, step: Any) -> None:
-        self.sums.add(step)
+        if not self.environment.specification.continuing:
+            self.sums.add(step)
         if step.any_ended:
             values = self.sums.metrics(step)
             for window in self._windows():
                 window.add_rows(values, step.ended)
             self.sums.clear(step.ended)
         if self.online:
-            reward = step.reward.to(torch.float64)
-            self._add_to_evaluation({"reward_mean": reward.mean(1), "reward_sum": reward.sum(1)})
+            total = step.reward.sum(1, dtype=torch.float64)
+            self._add_to_evaluation({"reward_mean": total / step.reward.shape[1], "reward_sum": total})
             if self.environment.specification.continuing:
                 self._add_to_evaluation(step.metrics)
 
@@ -217,7 +218,8 @@ class Trainer:
         """Count one joint step of a training that is its own evaluation: name -> [member x row]."""
         windows = self._windows()[1:]
         for name, value in values.items():
-            mean = value.to(torch.float64).view(self.members, self.rows).mean(1)
+            mean = value.to(torch.float64).view(self.members, self.rows)
+            mean = mean.squeeze(1) if self.rows == 1 else mean.mean(1)
             for window in windows:
                 window.add(name, mean, 1.0)
 

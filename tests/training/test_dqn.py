@@ -181,9 +181,9 @@ def test_updates_are_those_of_a_plain_learner(tmp_path: Path, monkeypatch: pytes
 
     def drawing() -> dict[str, Tensor]:
         state = learner.generators[0].get_state()
-        drawn = torch.rand(1, learner.options.batch, 2, generator=learner.generators[0], dtype=torch.float64)
+        drawn = torch.rand(2, 1, learner.options.batch, generator=learner.generators[0], dtype=torch.float64)
         learner.generators[0].set_state(state)
-        number = (drawn[0, :, 0] * 36 * len(history)).long()
+        number = (drawn[0, 0] * 36 * len(history)).long()
         plain.update(history, [(int(n) // 36, int(n) % 36) for n in number])
         return draw()
 

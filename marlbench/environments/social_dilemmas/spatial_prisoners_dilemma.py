@@ -72,10 +72,13 @@ class SpatialPrisonersDilemma(TensorSimulator):
             continuing=True,
         )
         super().__init__(parameters, rows, device)
-        self._lattice = lattice(parameters.side).to(device)
+        self._lattice = lattice(parameters.side).flatten().to(device)
+        # The payoff is linear in what is seen afterwards: with d of four neighbours that defect it is
+        # 1 - (1 + D_r) d / 4 for a cooperator and D_r more for a defector.
         strength = parameters.dilemma_strength
-        # [own action, other's action]
-        self._payoff = torch.tensor([[1.0, -strength], [1.0 + strength, 0.0]], device=device)
+        weights = [-(1.0 + strength) / NEIGHBOURS] * NEIGHBOURS + [strength]
+        self._payoff, self._one = torch.tensor(weights, device=device), torch.ones((), device=device)
+        self._seen: Tensor | None = None
 
     def start(self, keys: Tensor) -> dict[str, Tensor]:
         memory = {
@@ -93,26 +96,35 @@ class SpatialPrisonersDilemma(TensorSimulator):
     def _of_neighbours(self, values: Tensor) -> Tensor:
         """[row, agent] -> [row, agent, neighbour]."""
         if self.topology == "lattice":
-            return values[:, self._lattice]
+            return values.index_select(1, self._lattice).view(-1, self.agents, NEIGHBOURS)
         index = self.memory["neighbours"].flatten(1)
         return values.gather(1, index).view(-1, self.agents, NEIGHBOURS)
 
+    def _view(self, last: Tensor) -> Tensor:
+        """What everybody sees of the last actions [row, agent]: [row, agent, neighbours and self]."""
+        return torch.cat([self._of_neighbours(last), last.unsqueeze(-1)], -1)
+
+    def restore(self) -> None:
+        self._seen = None
+
     def advance(self, action: Tensor) -> tuple[Tensor, Tensor | None]:
         chosen = action.to(torch.float32)
-        defectors = self._of_neighbours(chosen).sum(-1)
-        against = torch.stack([NEIGHBOURS - defectors, defectors], -1) / NEIGHBOURS
-        reward = (self._payoff[action] * against).sum(-1)
+        seen = self._view(chosen)
+        reward = torch.addmv(self._one, seen.view(-1, NEIGHBOURS + 1), self._payoff).view(chosen.shape)
         self.memory["last"] = chosen
         self.memory["level"] = 1.0 - chosen.mean(1)
         if self.topology == "well_mixed":
             self.memory["key"] = derive(self.memory["key"], 2)
             self.memory["neighbours"] = well_mixed(self.memory["key"], self.agents, NEIGHBOURS)
+        else:
+            # Those who are met again show again what was paid for.
+            self._seen = seen
         return reward, None
 
     def observe(self) -> tuple[Tensor, Tensor]:
         last = self.memory["last"]
-        seen = torch.cat([self._of_neighbours(last), last.unsqueeze(-1)], -1)
-        return seen, last.clone()
+        seen, self._seen = self._seen, None
+        return self._view(last) if seen is None else seen, last.clone()
 
     def measure_step(self) -> dict[str, Tensor]:
         return {"cooperation_level": self.memory["level"]}
