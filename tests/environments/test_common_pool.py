@@ -5,26 +5,36 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marlbench.environments.keys import row_keys
-from marlbench.environments.social_dilemmas.common_pool import (
-    CommonPool,
-    CommonPoolParameters,
-    _earliest,
-    _earliest_on_a_cpu,
-    hand_out,
-)
+from marlbench.environments.compiled_keys import below, derived, drawn
+from marlbench.environments.keys import derive, row_keys, uniform
+from marlbench.environments.social_dilemmas.common_pool import CommonPool, CommonPoolParameters
 from marlbench.environments.social_dilemmas.measures import equality
+from marlbench.environments.social_dilemmas.sharing import hand_out
 
 CPU = torch.device("cpu")
 
 
 def built(rows: int = 1, **parameters) -> CommonPool:
     return CommonPool(CommonPoolParameters(**parameters), rows, CPU)
+
+
+def stock(environment: CommonPool) -> float:
+    return float(environment.memory["shown"][0, 0])
+
+
+def handed_out(asked: torch.Tensor, stock: float, seed: int = 5) -> torch.Tensor:
+    """What each row receives, all of one stock."""
+    received = asked.numpy().copy()
+    rows = len(received)
+    there, rounds = torch.full((rows,), float(stock)), torch.zeros(rows)
+    hand_out(received, there.numpy(), row_keys([seed], 0, rows, CPU).numpy(), rounds.numpy())
+    return torch.from_numpy(received)
 
 
 def asking(environment: CommonPool, *amounts: int):
@@ -70,7 +80,7 @@ def test_what_is_left_doubles_up_to_the_capacity():
     environment.reset(row_keys([1], 0, 1, CPU))
     for amount in (16, 2, 1):
         environment.step(torch.full((1, 5), amount))
-        stocks.append(float(environment.memory["stock"][0]))
+        stocks.append(stock(environment))
     assert stocks == [40, 60, 100]
 
 
@@ -79,7 +89,7 @@ def test_five_left_is_no_collapse_and_four_is():
     environment.reset(row_keys([1], 0, 1, CPU))
     step = environment.step(torch.tensor([[50, 45]]))
     assert not bool(step.ended[0])
-    assert float(environment.memory["stock"][0]) == 10
+    assert stock(environment) == 10
     step, _ = asking(built(agents=2, most=48), 48)
     assert bool(step.ended[0])
 
@@ -89,7 +99,7 @@ def test_the_outsider_takes_its_part_of_the_stock_and_is_no_agent():
     environment.reset(row_keys([1], 0, 1, CPU))
     step = environment.step(torch.tensor([[10, 0]]))
     assert step.reward.tolist() == [[10.0, 0.0]]
-    assert float(environment.memory["stock"][0]) == 80
+    assert stock(environment) == 80
     # Own request first, then the other's, then the outsider's.
     assert step.observation[0, :, 3:].flatten().tolist() == pytest.approx([0.2, 0.0, 1.0, 0.0, 1.0, 0.2])
 
@@ -120,9 +130,7 @@ def expected(asked: tuple[int, ...], stock: int) -> tuple[Fraction, ...]:
 @pytest.mark.parametrize(("asked", "stock"), [((3, 1), 2), ((5, 2, 2), 6), ((1, 6, 6, 2), 7), ((4, 4), 7)])
 def test_units_are_drawn_one_by_one_among_those_who_still_want(asked: tuple[int, ...], stock: int):
     rows = 40_000
-    keys = row_keys([5], 0, rows, CPU)
-    wishes = torch.tensor(asked, dtype=torch.float32).expand(rows, -1)
-    received = hand_out(wishes, torch.full((rows,), float(stock)), keys, 6)
+    received = handed_out(torch.tensor(asked, dtype=torch.float32).expand(rows, -1), stock)
     deviation = received.std(0) / rows**0.5
     wanted = torch.tensor([float(value) for value in expected(asked, stock)])
     assert bool(((received.mean(0) - wanted).abs() <= 4.5 * deviation + 1e-6).all())
@@ -132,7 +140,7 @@ def test_units_are_drawn_one_by_one_among_those_who_still_want(asked: tuple[int,
 @given(st.lists(st.integers(0, 9), min_size=2, max_size=6), st.integers(0, 40), st.integers(0, 10**9))
 def test_nothing_is_lost_and_nobody_gets_more_than_asked_for(asked: list[int], stock: int, seed: int):
     wishes = torch.tensor([asked], dtype=torch.float32)
-    received = hand_out(wishes, torch.tensor([float(stock)]), row_keys([seed], 0, 1, CPU), 9)
+    received = handed_out(wishes, stock, seed)
     assert float(received.sum()) == min(sum(asked), stock)
     assert bool((received <= wishes).all())
     assert bool((received >= 0).all())
@@ -146,16 +154,52 @@ def test_equality_is_one_less_the_gini_coefficient():
     assert equality(special).tolist() == pytest.approx([1.0, 0.25, 1.0])
 
 
-def test_equal_arrivals_are_told_apart_by_their_place():
-    arrivals = torch.tensor([[[0.5, 1.0], [0.5, 1.0], [0.5, torch.inf]]])
-    asked, stock = torch.tensor([[2.0, 2.0, 1.0]]), torch.tensor([2.0])
-    assert _earliest(arrivals, stock).tolist() == [[1, 1, 0]]
-    assert _earliest_on_a_cpu(arrivals, asked, stock).tolist() == [[1, 1, 0]]
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.booleans())
+def test_fish_are_conserved(seed: int, outsider: bool):
+    """What was there is what was received and what is left; what is left doubles, up to 100."""
+    environment = built(outsider=outsider)
+    environment.reset(row_keys([seed], 0, 1, CPU))
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(environment.rounds):
+        before = stock(environment)
+        step = environment.step(torch.randint(0, 21, (1, 5), generator=generator))
+        if bool(step.ended[0]):
+            return
+        # The outsider is the only one who is not paid here, and never gets more than it asks for.
+        taken = float(step.reward.sum())
+        after = stock(environment)
+        if after < 100:
+            outsiders = before - taken - after / 2
+            assert outsiders == (0 if not outsider else min(outsiders, 20)) >= 0
+        else:
+            assert before - taken >= 50
 
 
-def test_the_two_ways_of_finding_the_earliest_agree():
-    asked = torch.randint(0, 7, (500, 4)).float()
-    stock = torch.randint(0, 25, (500,)).float()
-    wanted = torch.arange(6) < asked.unsqueeze(-1)
-    arrivals = torch.where(wanted, torch.rand(500, 4, 6).cumsum(-1), torch.inf)
-    assert torch.equal(_earliest_on_a_cpu(arrivals, asked, stock), _earliest(arrivals, stock).float())
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(4)), st.integers(0, 10**6))
+def test_where_the_stock_suffices_agents_may_be_renamed(order: list[int], seed: int):
+    requests = torch.randint(0, 13, (1, 4), generator=torch.Generator().manual_seed(seed))
+    plain, renamed = built(agents=4), built(agents=4)
+    for environment in (plain, renamed):
+        environment.reset(row_keys([seed], 0, 1, CPU))
+    place = torch.tensor(order)
+    one, other = plain.step(requests), renamed.step(requests[:, place])
+    assert torch.equal(one.reward[:, place], other.reward)
+    assert stock(plain) == stock(renamed)
+
+
+def test_a_scarce_stock_favours_no_place_in_the_order_of_the_agents():
+    rows = 40_000
+    received = handed_out(torch.full((rows, 5), 9.0), 12)
+    deviation = received.std(0) / rows**0.5
+    assert bool(((received.mean(0) - 12 / 5).abs() <= 4.5 * deviation).all())
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 10**6), st.integers(0, 300))
+def test_compiled_draws_are_those_of_the_keys(key: int, index: int, place: int):
+    here = torch.tensor([key])
+    assert derived(key, index) == int(derive(here, index)) % (1 << 64)
+    plain = np.uint64(key % (1 << 64))
+    assert drawn(plain, place) == float(uniform(here, place + 1)[0, place])
+    assert below(plain, place, 7) == int(uniform(here, place + 1)[0, place] * 7)

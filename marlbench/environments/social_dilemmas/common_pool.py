@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from marlbench.environments import contract
 from marlbench.environments.contract import AnyParameters, Discrete, EnvironmentSpecification
-from marlbench.environments.keys import derive, uniform
 from marlbench.environments.simulator import TensorSimulator
 from marlbench.environments.social_dilemmas.measures import equality
 
@@ -84,73 +82,61 @@ class CommonPool(TensorSimulator):
             episode_limit=self.rounds,
         )
         super().__init__(parameters, rows, device)
+        shares = [1 / CAPACITY, 1 / self.rounds, 1.0, *[1 / self.most] * self.askers]
+        self._shares = torch.tensor(shares, device=device)
         agent, place = torch.meshgrid(torch.arange(self.agents), torch.arange(self.askers), indexing="ij")
-        self._seen_from = ((agent + place) % self.askers).to(device)
+        # Agent i sees the askers i, i + 1, ... and round again to i - 1.
+        seen = 3 + (agent + place) % self.askers
+        common = torch.arange(3).expand(self.agents, -1)
+        self._seen_from = torch.cat([common, seen], 1).flatten().to(device)
 
     def start(self, keys: Tensor) -> dict[str, Tensor]:
         rows = keys.shape[0]
-
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(rows, *shape, device=keys.device)
-
+        # Stock, round, whether there was a round before, all requests in it.
+        shown = torch.zeros(rows, 3 + self.askers, device=keys.device)
+        shown[:, 0] = CAPACITY
         return {
             "key": keys,
-            "stock": torch.full((rows,), float(CAPACITY), device=keys.device),
-            "round": zeros(),
-            "asked": zeros(self.askers),
-            "gains": zeros(self.agents),
-            "over": zeros(),
+            "shown": shown,
+            "gains": torch.zeros(rows, self.agents, device=keys.device),
+            "over": torch.zeros(rows, device=keys.device),
             "survived": torch.ones(rows, device=keys.device),
         }
 
     def advance(self, action: Tensor) -> tuple[Tensor, Tensor | None]:
         memory = self.memory
-        stock, asked = memory["stock"], action.to(torch.float32)
+        stock, time = memory["shown"][:, :1], memory["shown"][:, 1:2]
+        asked = action.to(torch.float32)
         if self.askers > self.agents:
-            outsider = asked.new_full((asked.shape[0], 1), float(self.most))
-            asked = torch.cat([asked, outsider], 1)
+            asked = torch.nn.functional.pad(asked, (0, 1), value=float(self.most))
         sustainable = torch.floor(torch.floor(stock / 2) / self.askers)
-        memory["over"] = memory["over"] + (asked[:, : self.agents] > sustainable.unsqueeze(1)).float().mean(1)
-        received = self._received(asked, stock)
-        left = stock - received.sum(1)
+        memory["over"] = memory["over"] + (asked[:, : self.agents] > sustainable).sum(1)
+        received = self._received(asked, stock, time)
+        left = stock - received.sum(1, keepdim=True)
         collapsed = left < COLLAPSE
-        memory["stock"] = torch.where(collapsed, 0.0, (2.0 * left).clamp(max=CAPACITY))
-        memory["round"] = memory["round"] + 1.0
-        memory["asked"] = asked
-        gains = received[:, : self.agents]
+        regrown = (2.0 * left).clamp(max=CAPACITY).masked_fill(collapsed, 0.0)
+        memory["shown"] = torch.cat([regrown, time + 1.0, torch.ones_like(time), asked], 1)
+        gains = received[:, : self.agents].contiguous()
         memory["gains"] = memory["gains"] + gains
-        memory["survived"] = (~collapsed).to(torch.float32)
-        return gains.contiguous(), collapsed
+        memory["survived"] = (~collapsed).squeeze(1).to(torch.float32)
+        return gains, collapsed.squeeze(1)
 
-    def _received(self, asked: Tensor, stock: Tensor) -> Tensor:
-        keys = derive(self.memory["key"], self.memory["round"].long())
-        if self.device.type != "cpu":
-            return hand_out(asked, stock, keys, self.most)
-        # Scarcity is the exception; on a CPU it pays to look for it.
-        scarce = (asked.sum(1) > stock).nonzero().squeeze(1)
-        if not len(scarce):
-            return asked
-        rationed = hand_out(asked[scarce], stock[scarce], keys[scarce], self.most)
-        return asked.index_copy(0, scarce, rationed)
+    def _received(self, asked: Tensor, stock: Tensor, time: Tensor) -> Tensor:
+        from marlbench.environments.social_dilemmas.sharing import hand_out
+
+        # Unit by unit, which no device does faster than a compiled loop.
+        received = asked.cpu().numpy().copy()
+        hand_out(received, *(one.cpu().numpy() for one in (stock[:, 0], self.memory["key"], time[:, 0])))
+        return torch.from_numpy(received).to(asked.device)
 
     def observe(self) -> tuple[Tensor, Tensor]:
-        memory = self.memory
-        common = torch.stack(
-            [
-                memory["stock"] / CAPACITY,
-                memory["round"] / self.rounds,
-                (memory["round"] > 0).to(torch.float32),
-            ],
-            1,
-        )
-        asked = memory["asked"] / self.most
-        seen = asked[:, self._seen_from]
-        observation = torch.cat([common.unsqueeze(1).expand(-1, self.agents, -1), seen], -1)
-        return observation, torch.cat([common, asked], -1)
+        state = self.memory["shown"] * self._shares
+        seen = state.index_select(1, self._seen_from)
+        return seen.view(len(state), self.agents, 3 + self.askers), state
 
     def measure(self) -> dict[str, Tensor]:
         memory = self.memory
-        gains, rounds = memory["gains"], memory["round"]
+        gains, rounds = memory["gains"], memory["shown"][:, 1]
         return {
             # The round of the collapse itself was not survived.
             "survival_rounds": rounds - (1.0 - memory["survived"]),
@@ -158,49 +144,5 @@ class CommonPool(TensorSimulator):
             "gain_mean": gains.mean(1),
             "efficiency": (gains.sum(1) / (self.rounds * CAPACITY / 2)).clamp(max=1.0),
             "equality": equality(gains),
-            "over_usage": memory["over"] / rounds.clamp(min=1.0),
+            "over_usage": memory["over"] / (rounds.clamp(min=1.0) * self.agents),
         }
-
-
-def hand_out(asked: Tensor, stock: Tensor, keys: Tensor, most: int) -> Tensor:
-    """Units handed out one at a time, each to one drawn uniformly among those who still want.
-
-    Equally: everybody's wishes come true at the arrivals of a Poisson process of one's own, all of the same rate, and
-    the earliest arrivals get the stock. Whoever still wants is then the next with equal probability, whatever happened
-    before, because the processes have no memory; and no loop over units is needed.
-
-    Args:
-        asked: whole numbers up to `most`, float [row, asker].
-        stock: whole numbers, float [row].
-        keys: int64 [row].
-        most: the largest request possible.
-
-    Returns:
-        received, float [row, asker]; its sum is the smaller of the requests' sum and the stock.
-    """
-    rows, askers = asked.shape
-    waits = -torch.log1p(-uniform(keys, askers * most).view(rows, askers, most))
-    wanted = torch.arange(most, device=asked.device) < asked.unsqueeze(-1)
-    arrivals = torch.where(wanted, waits.cumsum(-1), torch.inf)
-    if asked.device.type == "cpu":
-        return _earliest_on_a_cpu(arrivals, asked, stock)
-    return _earliest(arrivals, stock).to(asked.dtype)
-
-
-def _earliest(arrivals: Tensor, stock: Tensor) -> Tensor:
-    """How many of each asker's arrivals are among the row's first: int64 [row, asker]."""
-    order = arrivals.flatten(1).argsort(dim=1, stable=True)
-    places = torch.arange(order.shape[1], device=order.device)
-    first = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order, places < stock.unsqueeze(1))
-    return (first.view_as(arrivals) & arrivals.isfinite()).sum(-1)
-
-
-def _earliest_on_a_cpu(arrivals: Tensor, asked: Tensor, stock: Tensor) -> Tensor:
-    """The same by numpy's sort of values, which is many times as fast as torch's of places."""
-    enough = torch.minimum(asked.sum(1), stock)
-    ordered = torch.from_numpy(np.sort(arrivals.flatten(1).numpy(), axis=1))
-    last = ordered.gather(1, (enough.long() - 1).clamp(min=0).unsqueeze(1))
-    received = ((arrivals <= last.unsqueeze(1)) & (enough > 0).view(-1, 1, 1)).sum(-1).to(asked.dtype)
-    # Two arrivals may be equal as numbers; whose place comes first is then first.
-    tied = (received.sum(1) != enough).nonzero().squeeze(1)
-    return received.index_copy(0, tied, _earliest(arrivals[tied], stock[tied]).to(asked.dtype))
