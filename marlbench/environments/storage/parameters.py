@@ -39,7 +39,10 @@ class StorageParameters(contract.Parameters):
         description="requests after which measures are told although the system goes on, for online protocols",
     )
     warm_up: float = Field(
-        default=0.2, ge=0, lt=1, description="share of an episode that its measures leave out; 0 with segments"
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="share of an episode that its measures leave out; 0 with segments",
     )
     fast_share: float = Field(
         default=0.1, gt=0, le=1, description="capacity of the fastest device, as a share of the working set"
@@ -65,7 +68,7 @@ class StorageParameters(contract.Parameters):
         default=10.0, gt=0, description="microseconds that latencies in rewards are counted in"
     )
     migration_batch: int = Field(
-        default=10, ge=1, le=64, description="candidates that are decided, then moved together"
+        default=10, ge=1, le=32, description="candidates that are decided, then moved together"
     )
     migration_window: int = Field(
         default=50, ge=1, le=1_000, description="requests after a decision whose latencies it is paid by"

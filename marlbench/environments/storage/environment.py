@@ -1,0 +1,218 @@
+"""Storage placement as a batched environment: one step is one request in every row."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from marlbench.environments.contract import (
+    AnyParameters,
+    BatchedEnvironment,
+    Discrete,
+    EnvironmentSpecification,
+    Step,
+)
+from marlbench.environments.keys import derive
+from marlbench.environments.storage import driver, layout
+from marlbench.environments.storage.observation import features
+from marlbench.environments.storage.parameters import AGENT, MIGRATIONS, PLACEMENTS, StorageParameters
+from marlbench.environments.storage.systems import MEASURES, Systems
+from marlbench.environments.storage.workloads.drawing import draw, extent
+from marlbench.errors import MarlbenchError
+
+AGENTS = ("placement", "migration")
+
+
+class StoragePlacement(BatchedEnvironment):
+    """Hybrid storage systems; see docs/storage.md for system, agents, rewards and observations.
+
+    An episode is a workload: its end terminates both agents. With `segment`, a row ends every so many requests
+    (truncated) and tells its measures, while its system goes on.
+    """
+
+    Parameters: ClassVar[type[AnyParameters]] = StorageParameters
+    draws_final = True
+
+    @classmethod
+    def data_hashes(cls, parameters: AnyParameters) -> dict[str, str]:
+        assert isinstance(parameters, StorageParameters)
+        if parameters.trace is None:
+            return {}
+        from marlbench.environments.storage.workloads.traces import sha256
+
+        return {"trace": sha256(parameters.trace)}
+
+    @classmethod
+    def examples(cls) -> list[AnyParameters]:
+        short: dict[str, Any] = {"requests": 6, "addresses": 30, "warm_up": 0.0}
+        migrating = {"migration_batch": 1, "migration_window": 2, "interval": 60_000.0}
+        return [
+            StorageParameters(**short),
+            StorageParameters(
+                configuration="hmdl", workload="phases", reward="harmonia", **migrating, **short
+            ),
+            StorageParameters(configuration="hl", segment=2, placement="lru", **migrating, **short),
+            StorageParameters(
+                workload=("calibrated_prxy_0", "uniform"), reward="sibyl_code", migration="hotness", **short
+            ),
+        ]
+
+    def __init__(self, parameters: AnyParameters, rows: int, device: torch.device) -> None:
+        assert isinstance(parameters, StorageParameters)
+        self.parameters, self.rows, self.device = parameters, rows, device
+        count = len(parameters.configuration)
+        columns = features(count)
+        pages, requests = extent(parameters)
+        self.specification = EnvironmentSpecification(
+            agents=AGENTS,
+            observation_size=len(columns),
+            state_size=2 * len(columns) + count + 1,
+            action=Discrete(count),
+            metrics=MEASURES,
+            episode_limit=min(requests, parameters.segment or requests),
+            masks_actions=False,
+            skips_steps=True,
+            features=columns,
+            built_in={"placement": PLACEMENTS, "migration": MIGRATIONS},
+        )
+        self.systems = Systems(parameters, rows, pages, requests)
+        self._own = np.array([parameters.placement == AGENT, parameters.migration == AGENT])
+        self._keys = torch.zeros(rows, dtype=torch.int64)
+        self._episode = torch.zeros(rows, dtype=torch.int64)
+        self._fresh = np.ones(rows, bool)
+        self._over = np.zeros(rows, bool)
+        self._no = torch.zeros(rows, 2, dtype=torch.bool, device=device)
+        self._none = torch.zeros(rows, dtype=torch.bool, device=device)
+        self._nothing = torch.zeros(rows, 2, device=device)
+
+    def reset(self, keys: Tensor) -> Step:
+        self._keys = keys.cpu().clone()
+        self._episode.zero_()
+        self._feed(range(self.rows))
+        self.systems.begin(range(self.rows))
+        self._fresh[:] = True
+        return self._show(self._nothing)
+
+    def step(self, action: Tensor) -> Step:
+        taken = action.to("cpu", torch.int64).numpy()
+        if self._fresh.any():
+            self._let_play(taken)
+        reward = np.empty((self.rows, 2), np.float32)
+        systems = self.systems
+        refused = driver.step_rows(
+            systems.row, systems.feeds, systems.rules, taken, reward, self._over, self._own
+        )
+        if refused >= 0:
+            raise MarlbenchError(
+                f"row {refused} cannot take the actions {taken[refused].tolist()}: there are "
+                f"{len(self.parameters.configuration)} devices, and an episode keeps to the built-in players of "
+                "its first step."
+            )
+        paid = torch.from_numpy(reward).to(self.device)
+        segment = self.parameters.segment
+        if segment is None:
+            return self._end(paid, self._over) if self._over.any() else self._show(paid)
+        ended = systems.row.whole[:, layout.TIME] - systems.row.whole[:, layout.MARK] >= segment
+        ended |= self._over
+        return self._end(paid, ended) if ended.any() else self._show(paid)
+
+    def _end(self, reward: Tensor, ended: NDArray[np.bool_]) -> Step:
+        systems = self.systems
+        final = self._show(reward)
+        metrics = {
+            name: torch.from_numpy(value.astype(np.float32)).to(self.device)
+            for name, value in systems.measures().items()
+        }
+        over = torch.from_numpy(self._over.copy())
+        systems.forget(ended)
+        self._episode += over
+        fresh = np.flatnonzero(self._over)
+        if len(fresh):
+            self._feed(fresh.tolist())
+            systems.begin(fresh.tolist())
+            self._fresh[fresh] = True
+        step = self._show(reward)
+        rows = torch.from_numpy(ended).to(self.device)
+        over = over.to(self.device)
+        step.terminated = over.unsqueeze(1).expand(-1, 2)
+        step.truncated = (rows & ~over).unsqueeze(1).expand(-1, 2)
+        step.ended = rows
+        step.any_ended = True
+        step.final_observation = final.observation
+        step.final_state = final.state
+        step.final_available_actions = final.available_actions
+        step.metrics = metrics
+        return step
+
+    def _feed(self, rows: Any) -> None:
+        keys = derive(self._keys, self._episode).tolist()
+        for row in rows:
+            self.systems.feed(row, draw(self.parameters, keys[row]))
+
+    def _let_play(self, action: NDArray[np.int64]) -> None:
+        """Rows at their first request take over the built-in players that the actions ask for."""
+        for row in np.flatnonzero(self._fresh):
+            players = [
+                -1 - int(code) if own and code < 0 else int(present)
+                for own, code, present in zip(
+                    self._own, action[row], self.systems.row.whole[row, layout.PLACER :], strict=False
+                )
+            ]
+            for agent, player in zip(AGENTS, players, strict=True):
+                assert self.specification.built_in is not None
+                if player >= len(self.specification.built_in[agent]):
+                    raise MarlbenchError(f"{agent} has no built-in player {player}.")
+            self.systems.let_play(int(row), *players)
+        self._fresh[:] = False
+
+    def _show(self, reward: Tensor) -> Step:
+        specification, systems = self.specification, self.systems
+        observation = np.zeros((self.rows, 2, specification.observation_size), np.float32)
+        state = np.zeros((self.rows, specification.state_size), np.float32)
+        available = np.zeros((self.rows, 2, len(self.parameters.configuration)), bool)
+        acting = np.zeros((self.rows, 2), bool)
+        driver.show_rows(systems.row, systems.feeds, self._own, observation, state, available, acting)
+        seen = torch.from_numpy(observation).to(self.device)
+        whole = torch.from_numpy(state).to(self.device)
+        legal = torch.from_numpy(available).to(self.device)
+        return Step(
+            observation=seen,
+            state=whole,
+            available_actions=legal,
+            acting=torch.from_numpy(acting).to(self.device),
+            new_occupant=self._no,
+            reward=reward,
+            terminated=self._no,
+            truncated=self._no,
+            ended=self._none,
+            any_ended=False,
+            final_observation=seen,
+            final_state=whole,
+            final_available_actions=legal,
+        )
+
+    def state_dict(self) -> dict[str, object]:
+        return {
+            "systems": {
+                name: torch.from_numpy(value.copy()) for name, value in self.systems.state_dict().items()
+            },
+            "keys": self._keys.clone(),
+            "episode": self._episode.clone(),
+            "fresh": torch.from_numpy(self._fresh.copy()),
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> Step:
+        systems, keys, episode, fresh = (state[name] for name in ("systems", "keys", "episode", "fresh"))
+        assert isinstance(systems, dict)
+        assert isinstance(keys, Tensor)
+        assert isinstance(episode, Tensor)
+        assert isinstance(fresh, Tensor)
+        self._keys, self._episode = keys.cpu().clone(), episode.cpu().clone()
+        self._fresh = fresh.cpu().numpy().copy()
+        self._feed(range(self.rows))
+        self.systems.load_state_dict({name: value.cpu().numpy() for name, value in systems.items()})
+        return self._show(self._nothing)

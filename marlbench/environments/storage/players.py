@@ -1,0 +1,90 @@
+"""The built-in players: where requests go and candidates move without anything learnt. Definitions in docs/storage.md."""
+
+from __future__ import annotations
+
+from marlbench.environments.storage.compiled import compiled
+from marlbench.environments.storage.layout import (
+    AFTER,
+    CAPACITY,
+    CDE,
+    COLD_EVICTION,
+    COUNT,
+    DEVICE,
+    FAST_ONLY,
+    HOTNESS,
+    HPS,
+    LAST,
+    NEVER,
+    NEXT_USE,
+    PLACE_LFU,
+    PLACE_LRU,
+    RULE,
+    SLOW_ONLY,
+    USED,
+    Row,
+    Rules,
+)
+from marlbench.environments.storage.order import victim
+
+
+@compiled
+def place(row: Row, rules: Rules, placer: int, first: int, count: int, write: int, next_use: int) -> int:
+    """The device for a request.
+
+    Args:
+        placer: the player.
+        first, count, write: the request.
+        next_use: the request that uses its first page next; known to the oracle alone.
+    """
+    last = rules.table.shape[0] - 1
+    if placer == PLACE_LRU or placer == PLACE_LFU or placer == FAST_ONLY:
+        return 0
+    if placer == SLOW_ONLY:
+        return last
+    accesses = row.pages[first, COUNT] + 1
+    if placer == CDE:
+        random = first != row.whole[AFTER]
+        return 0 if write and (random or accesses >= rules.hot) else last
+    if placer == HPS:
+        for device in range(last):
+            if accesses >= max(1, rules.hot >> device):
+                return device
+        return last
+    # The oracle. What is written now costs the fastest device less than any other, whenever it is used again.
+    if write:
+        return 0
+    if next_use == NEVER:
+        return last
+    for device in range(last):
+        if gains(row, device, count, next_use):
+            return device
+    return last
+
+
+@compiled
+def gains(row: Row, device: int, count: int, next_use: int) -> bool:
+    """Whether a device has room for pages, or its next victim is used after them."""
+    if row.devices[device, USED] + count <= row.devices[device, CAPACITY]:
+        return True
+    page = victim(row, row.whole[RULE], device)
+    return page >= 0 and next_use < row.pages[page, NEXT_USE]
+
+
+@compiled
+def migrate(row: Row, rules: Rules, migrator: int, page: int, count: int, time: int) -> int:
+    """The device for a candidate that begins with `page`, at request number `time`."""
+    last = rules.table.shape[0] - 1
+    device = row.pages[page, DEVICE]
+    cold = time - row.pages[page, LAST] >= rules.cold
+    if migrator == COLD_EVICTION or migrator == HOTNESS:
+        if cold:
+            return min(device + 1, last)
+        return 0 if migrator == HOTNESS and row.pages[page, COUNT] >= rules.hot else device
+    # The oracle.
+    next_use = row.pages[page, NEXT_USE]
+    if next_use == NEVER:
+        return last
+    for faster in range(device):
+        if gains(row, faster, count, next_use):
+            return faster
+    return device
