@@ -34,6 +34,7 @@ class Verb:
 
 VERBS = {
     "run": Verb("run", "Train and evaluate what is missing of one or more suites."),
+    "study": Verb("study", "Run a study of the literature's claims, and give its verdicts."),
     "list": Verb("list_", "List suites, studies, tasks, algorithms, engines and plug-ins."),
     "show": Verb("show", "Show a suite as it resolves, and where each value came from."),
     "validate": Verb("validate", "Check suite files."),

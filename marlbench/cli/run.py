@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # Failed cells that the last lines name.
 _NAMED_FAILURES = 20
+KEEP_STATES = 256
 
 Device = Annotated[
     str,
@@ -93,7 +95,7 @@ def command(
     seeds_per_job: SeedsPerJob = None,
     set_: Overrides = None,
     extend: Extend = False,
-    keep_states: KeepStates = 256,
+    keep_states: KeepStates = KEEP_STATES,
     results: Results = None,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -102,14 +104,6 @@ def command(
 
     Give the same command again after any interruption: what is done is kept, what was begun goes on.
     """
-    from marlbench.cli.console import print_json
-    from marlbench.cli.plan import Machine
-    from marlbench.cli.plan_text import show_plan, to_json
-    from marlbench.engines.devices import resolve_devices
-    from marlbench.engines.machine import free_disk, free_memory
-    from marlbench.engines.slots import slot_count
-    from marlbench.store.store import Store
-
     matrix = select(
         suites,
         tasks=task,
@@ -119,23 +113,101 @@ def command(
         preset=preset,
         overrides=set_,
     )
-    devices = resolve_devices(device)
-    root = Store.locate(results)
-    machine = Machine(devices, slot_count(devices, jobs), free_memory(), free_disk(root))
-    if dry_run:
-        store = Store.open(root, read_only=True) if (root / "store.json").exists() else None
-        plan = _plan(matrix, store, machine, seeds_per_job, extend)
-        show_plan(plan, root, keep_states)
-        if as_json:
-            print_json(to_json(plan, root))
-        return
-    store = Store.open(root, create=True)
-    plan = _plan(matrix, store, machine, seeds_per_job, extend)
-    show_plan(plan, root, keep_states)
     options = as_words(
         tasks=task, algorithms=algorithm, seeds=seeds, steps=steps, preset=preset, overrides=set_
     )
-    raise typer.Exit(_carry_out(plan, store, (suites, options), as_json, keep_states))
+
+    def compared(store: Store, matrix: Matrix) -> Ending:
+        return Compared(store, matrix, suites, options, as_json)
+
+    how = How(device, jobs, seeds_per_job, extend, keep_states, results)
+    if dry_run:
+        show_dry(matrix, how, as_json)
+    else:
+        raise typer.Exit(carry_out(matrix, how, compared))
+
+
+@dataclass(frozen=True)
+class How:
+    """The options that say how cells are trained."""
+
+    device: str
+    jobs: int | None
+    seeds_per_job: int | None
+    extend: bool
+    keep_states: int
+    results: Path | None
+
+    def machine(self) -> Machine:
+        """What there is to train on."""
+        from marlbench.cli.plan import Machine
+        from marlbench.engines.devices import resolve_devices
+        from marlbench.engines.machine import free_disk, free_memory
+        from marlbench.engines.slots import slot_count
+
+        devices = resolve_devices(self.device)
+        return Machine(devices, slot_count(devices, self.jobs), free_memory(), free_disk(self.root))
+
+    @property
+    def root(self) -> Path:
+        """The store's directory, whether it exists or not."""
+        from marlbench.store.store import Store
+
+        return Store.locate(self.results)
+
+
+class Ending(Protocol):
+    """What happens with the results once nothing is left to train."""
+
+    def keep(self, fresh: bool) -> None:
+        """Write what stays in the store, from where MLflow is sent it; `fresh`: there are new results."""
+
+    def show(self, outcome: Mapping[str, object], stopped: bool) -> None:
+        """Tell the user; `outcome` counts the cells, `stopped`: by a signal."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The comparison of suites: a report of each in the store, and the table.
+
+    Attributes:
+        suites, options: the suites by name or path, and the options that select cells.
+    """
+
+    store: Store
+    matrix: Matrix
+    suites: list[str]
+    options: list[str]
+    as_json: bool
+
+    def keep(self, fresh: bool) -> None:
+        from marlbench.cli.report import keep_finished
+
+        keep_finished(self.store, self.matrix, self.suites, self.options, fresh=fresh)
+
+    def show(self, outcome: Mapping[str, object], stopped: bool) -> None:
+        from marlbench.analysis.comparison import compare_matrix
+        from marlbench.analysis.tables import render
+        from marlbench.cli.console import data, print_json
+
+        if self.as_json:
+            print_json(dict(outcome))
+        elif not stopped:
+            render(compare_matrix(self.store, self.matrix), data())
+
+
+def show_dry(matrix: Matrix, how: How, as_json: bool) -> None:
+    """Show the plan and write nothing."""
+    from marlbench.cli.console import print_json
+    from marlbench.cli.plan_text import show_plan, to_json
+    from marlbench.store.store import Store
+
+    root = how.root
+    store = Store.open(root, read_only=True) if (root / "store.json").exists() else None
+    plan = _plan(matrix, store, how.machine(), how.seeds_per_job, how.extend)
+    show_plan(plan, root, how.keep_states)
+    if as_json:
+        print_json(to_json(plan, root))
 
 
 def _plan(
@@ -151,26 +223,30 @@ def _plan(
     return make_plan(extended.matrix, store, machine, seeds_per_job, extended=extended)
 
 
-def _carry_out(
-    plan: Plan, store: Store, asked: tuple[list[str], list[str]], as_json: bool, keep_states: int
-) -> int:
-    """Run what is missing and tell how it ended; returns the exit code.
+def carry_out(matrix: Matrix, how: How, end: Callable[[Store, Matrix], Ending]) -> int:
+    """Run what is missing of a matrix and tell how it ended; returns the exit code.
 
-    `asked` are the suites by name or path, and the options that select cells.
+    `end` is given the store and the matrix, in which cells may go on from others.
     """
-    from marlbench.cli.console import print_json, talk
+    from marlbench.cli.console import talk
     from marlbench.cli.jobs import run_jobs
+    from marlbench.cli.plan_text import show_plan
     from marlbench.cli.projector import IMPATIENT_SECONDS, PATIENCE_SECONDS, Projector
-    from marlbench.cli.report import keep_finished
     from marlbench.engines.jobs import Report
+    from marlbench.store.store import Store
 
+    machine = how.machine()
+    store = Store.open(how.root, create=True)
+    plan = _plan(matrix, store, machine, how.seeds_per_job, how.extend)
+    show_plan(plan, store.root, how.keep_states)
     _tidy(plan, store)
     projector = Projector(store.root)
     patience = IMPATIENT_SECONDS
     report = Report()
+    ending = end(store, plan.matrix)
     try:
         if plan.jobs:
-            report = run_jobs(plan, store, projector, keep_states=keep_states)
+            report = run_jobs(plan, store, projector, keep_states=how.keep_states)
         else:
             # What an earlier run could not send any more.
             projector.start()
@@ -179,15 +255,12 @@ def _carry_out(
         if report.signal is None:
             patience = PATIENCE_SECONDS
             # Before the last pass of the projector, which sends it to MLflow.
-            keep_finished(store, plan.matrix, *asked, fresh=bool(plan.jobs))
+            ending.keep(fresh=bool(plan.jobs))
         else:
             talk().print(_safe_words(report.signal, outcome, states), markup=False)
     finally:
         _finish(projector, store.root, patience)
-    if as_json:
-        print_json(outcome)
-    elif report.signal is None:
-        _print_table(store, plan.matrix)
+    ending.show(outcome, stopped=report.signal is not None)
     if report.failures:
         _tell_failures(plan, store, report)
     if report.signal is not None:
@@ -237,14 +310,6 @@ def _count(plan: Plan, states: Mapping[str, CellState], report: Report) -> dict[
         "failed": failed,
         "interrupted": len(states) - done - failed,
     }
-
-
-def _print_table(store: Store, matrix: Matrix) -> None:
-    from marlbench.analysis.comparison import compare_matrix
-    from marlbench.analysis.tables import render
-    from marlbench.cli.console import data
-
-    render(compare_matrix(store, matrix), data())
 
 
 def _tell_failures(plan: Plan, store: Store, report: Report) -> None:

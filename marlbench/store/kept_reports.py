@@ -1,7 +1,7 @@
 """Reports that lie in a store, so that they can be found again and shown elsewhere.
 
-`<store>/reports/<suite>-<matrix id>/` holds report.html, report.json, which tells what the report is of, and the
-folder figures/ where the figures were wanted as files too.
+`<store>/reports/<suite>-<matrix id>/` holds report.html, report.json, which tells what the report is of, the folder
+figures/ where the figures were wanted as files too, and of a study its verdicts in the folder study/.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from marlbench.store import durable
 FOLDER = "reports"
 PAGE = "report.html"
 FIGURES = "figures"
+STUDY = "study"
 RECORD = "report.json"
 SCHEMA = 1
 
@@ -81,6 +82,8 @@ def marks(root: Path) -> dict[str, str]:
             for file in (RECORD, PAGE):
                 stat = os.stat(root / FOLDER / name / file)
                 parts.append(f"{stat.st_size}:{stat.st_mtime_ns}")
+            verdicts = [path.stat() for path in sorted((root / FOLDER / name / STUDY).glob("*.json"))]
+            parts += [f"{stat.st_size}:{stat.st_mtime_ns}" for stat in verdicts]
         except OSError:
             continue
         found[name] = "|".join(parts)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from marlbench.store import kept_reports
-from marlbench.store.kept_reports import FIGURES, PAGE, KeptReport
+from marlbench.store.kept_reports import FIGURES, PAGE, STUDY, KeptReport
 from marlbench.tracking.client import CallFailed, Failure, calling, connect
 from marlbench.tracking.content import STORE
 from marlbench.tracking.ledger import Ledger, Row
@@ -82,8 +82,9 @@ class Comparisons:
         self._ledger.put(_key(name), Row(experiment, run, KIND_VALUE))
         with calling(self._target):
             self._client.log_artifact(run, str(place / PAGE))
-            if (place / FIGURES).is_dir():
-                self._client.log_artifacts(run, str(place / FIGURES), FIGURES)
+            for folder in (FIGURES, STUDY):
+                if (place / folder).is_dir():
+                    self._client.log_artifacts(run, str(place / folder), folder)
             for key, value in _tags(report, self._store).items():
                 self._client.set_tag(run, key, value)
             self._client.set_terminated(run, "FINISHED", report.finished_ms or None)

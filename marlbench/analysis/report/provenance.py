@@ -6,7 +6,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from marlbench.analysis.report.page import Head, Row, Table
 from marlbench.catalog.identity import canonical
@@ -17,10 +17,19 @@ if TYPE_CHECKING:
     from marlbench.analysis.report.material import Material
     from marlbench.catalog.matrix import Matrix
 
+
+class Executed(Protocol):
+    """A finished cell of which is known how its result came about."""
+
+    @property
+    def execution(self) -> Mapping[str, Any]:
+        """The `execution` of its result."""
+
+
 _FIRST_PACKAGES = ("marlbench", "python", "torch", "numpy")
 
 
-def hardware(found: Iterable[Material]) -> Table:
+def hardware(found: Iterable[Executed]) -> Table:
     """On what the runs were trained, and how many on each."""
     counts: Counter[tuple[str, ...]] = Counter()
     for one in found:
@@ -33,7 +42,7 @@ def hardware(found: Iterable[Material]) -> Table:
     return Table("Hardware", "", (*heads, Head("runs")), rows)
 
 
-def versions(found: Iterable[Material]) -> Table:
+def versions(found: Iterable[Executed]) -> Table:
     """Packages and commits, and how many runs used each."""
     counts: dict[str, Counter[str]] = {}
     for one in found:
@@ -81,7 +90,7 @@ def cells(matrix: Matrix, material: Mapping[str, Material], states: Mapping[str,
     return Table("Cells", "", heads, tuple(rows))
 
 
-def commits(found: Iterable[Material]) -> list[str]:
+def commits(found: Iterable[Executed]) -> list[str]:
     """The commits that runs were made from, most runs first."""
     counts = Counter(str(sha) for one in found if (sha := one.execution.get("git_sha")))
     return [sha for sha, _ in _most_first(counts)]

@@ -1,0 +1,1 @@
+"""Verdicts of studies: what cells say of the claims of the literature."""
