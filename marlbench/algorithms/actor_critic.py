@@ -84,6 +84,12 @@ class ActorCriticHyperparameters(Hyperparameters):
     entropy_coefficient: float = Field(0.01, ge=0, description="weight of the entropy bonus")
     normalise_advantages: bool = Field(True, description="to mean 0 and deviation 1 in each minibatch")
     maximum_gradient_norm: float = Field(0.5, gt=0, description="of one learner's actor and critic together")
+    reward_scale: float = Field(
+        1.0,
+        gt=0,
+        description="factor of rewards in advantages and targets",
+        json_schema_extra={"legacy": 1.0},
+    )
 
     @model_validator(mode="after")
     def _sequences_fit(self) -> Self:
@@ -141,6 +147,7 @@ class ActorCritic(Algorithm):
             self.length,
             hyperparameters.discount,
             hyperparameters.trace_decay,
+            hyperparameters.reward_scale,
         )
         self.optimiser = Adam(self.stack, hyperparameters.learning_rate, epsilon=1e-5)
         self.generators = generators(setting.seeds, stream=2)

@@ -53,6 +53,7 @@ class RolloutCritic:
         normalises: whether it learns normalised targets.
         sequence_length: joint steps between those at which the memory is told.
         discount, trace_decay: gamma and lambda of the advantages.
+        reward_scale: factor of rewards, which values are then in units of.
 
     Attributes:
         memory: before the next step, [stack, slot, units]; None for a memoryless critic.
@@ -69,10 +70,11 @@ class RolloutCritic:
         sequence_length: int,
         discount: float,
         trace_decay: float,
+        reward_scale: float = 1.0,
     ) -> None:
         self.network, self.stack, self.sharing, self.inputs = network, stack, sharing, inputs
         self.slots, self.sequence_length = slots, sequence_length
-        self.discount, self.trace_decay = discount, trace_decay
+        self.discount, self.trace_decay, self.reward_scale = discount, trace_decay, reward_scale
         device = stack.flat.device
         self.normalisation = ValueNormalisation(stack.size, device) if normalises else None
         self.memory: Tensor | None = None
@@ -164,7 +166,10 @@ class RolloutCritic:
 
     def _advantages(self, rollout: Rollout, value: Tensor, following: Tensor) -> Advantages:
         ends = rollout.filled("terminated"), rollout.filled("truncated")
-        experience = (rollout.filled("reward"), value, following, *ends)
+        reward = rollout.filled("reward")
+        if self.reward_scale != 1.0:
+            reward = reward * self.reward_scale
+        experience = (reward, value, following, *ends)
         if rollout.skips:
             decisions = rollout.filled("acting"), rollout.filled("new_occupant")
             return advantages_over_decisions(*experience, *decisions, self.discount, self.trace_decay)

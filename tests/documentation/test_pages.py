@@ -78,7 +78,9 @@ def test_environment_variables_of_ours() -> None:
     assert used - {"MARLBENCH_LIFELINE"} == {name for name in described if name.startswith("MARLBENCH_")}
 
 
-@pytest.mark.parametrize("name", ["ippo", "mappo", "a2c", "iql", "dqn", "vdn", "qmix", "qplex", "maddpg", "masac"])
+@pytest.mark.parametrize(
+    "name", ["ippo", "mappo", "a2c", "iql", "dqn", "memory_one", "vdn", "qmix", "qplex", "maddpg", "masac"]
+)
 def test_hyperparameters(name: str) -> None:
     check_fields(name, load("algorithms", name).Hyperparameters)
 

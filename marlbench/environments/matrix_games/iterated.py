@@ -133,6 +133,7 @@ class IteratedGame(TensorSimulator):
             action=Discrete(2),
             metrics=tuple(metrics),
             episode_limit=self.rounds,
+            features=("CC", "CD", "DC", "DD", "start", *(["against_co_player"] if self.identity else [])),
         )
         super().__init__(parameters, rows, device)
         self.limit_terminates = self.rounds == 1
