@@ -18,6 +18,8 @@ SeedsValue = int | str | list[int]
 Globs = str | Annotated[list[str], Field(min_length=1)]
 # A place on an axis of a grid: the value itself, or its name.
 LevelValue = bool | int | float | str
+# Axis -> levels of it.
+Levels = dict[Name, Annotated[list[LevelValue], Field(min_length=1)]]
 
 
 class Model(BaseModel):

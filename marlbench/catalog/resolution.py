@@ -93,11 +93,7 @@ class SuiteResolver:
         for name, task in self.suite.tasks.items():
             if not self._matches(globs, name, points[name]) or not self._in_preset("tasks", name):
                 continue
-            labels = [
-                label
-                for label, entry in self.entries.items()
-                if entry.tasks is None or self._matches(entry.tasks, name, points[name])
-            ]
+            labels = [label for label in self.entries if self._has(label, name, points[name])]
             if labels:
                 environment = self._environment(name, task)
                 protocol = self._protocol(name, task)
@@ -129,9 +125,19 @@ class SuiteResolver:
     def _matches(globs: Iterable[str], name: str, point: Point) -> bool:
         return any(matches(glob, name, point) for glob in globs)
 
+    def _has(self, label: str, task: str, point: Point) -> bool:
+        """Whether an algorithm entry has a task, by itself and in the preset."""
+        of_preset, _ = self._of_preset(label)
+        wanted = (self.entries[label].tasks, of_preset.tasks)
+        return kept(point, of_preset.grid) and all(
+            globs is None or self._matches(globs, task, point) for globs in wanted
+        )
+
     def _in_preset(self, section: str, name: str) -> bool:
         point = self.loaded.points[section][name]
         globs = self.preset.tasks if section == "tasks" else self.preset.algorithms
+        if section == "algorithms" and not kept(point, self._of_preset(name)[0].grid):
+            return False
         return kept(point, self.preset.grid) and (globs is None or self._matches(globs, name, point))
 
     def _of_preset(self, label: str) -> tuple[PresetEntry, Location]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from marlbench.catalog.fields import Globs, LevelValue, Model, Name, Text
+from marlbench.catalog.fields import Globs, Levels, LevelValue, Model, Name, Text
 
 Reading = Literal["final", "maximum", "area", "steps_to", "train"]
 Statistic = Literal["mean", "iqm", "median"]
@@ -25,7 +25,7 @@ class Side(Model):
     algorithm: Globs = "*"
     task: Globs = "*"
     backend: Globs = "*"
-    where: dict[Name, Annotated[list[LevelValue], Field(min_length=1)]] = Field(default={})
+    where: Levels = Field(default={})
     best: bool = False
 
 

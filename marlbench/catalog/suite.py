@@ -137,19 +137,24 @@ def _check_presets(suite: Suite, document: Document, points: Points) -> None:
             ("presets", FULL), f"'{FULL}' is the suite without a preset.", "Call the preset otherwise."
         )
     for name, preset in suite.presets.items():
-        check_levels(document, ("presets", name, "grid"), preset.grid, points)
-        wanted: list[tuple[str, int | str, str]] = [
-            ("tasks", index, glob) for index, glob in enumerate(preset.tasks or ())
-        ]
-        wanted += [("algorithms", glob, glob) for glob in preset.algorithms or ()]
-        for section, key, glob in wanted:
-            if not matching(glob, points[section]):
-                what = "task" if section == "tasks" else "algorithm entry"
-                raise document.error(
-                    ("presets", name, section, key),
-                    f"no {what} matches '{glob}'.",
-                    did_you_mean(glob, {point.entry for point in points[section].values()}),
-                )
+        place: Location = ("presets", name)
+        check_levels(document, (*place, "grid"), preset.grid, points)
+        _check_globs(document, (*place, "tasks"), preset.tasks or (), points, "tasks")
+        for glob, entry in (preset.algorithms or {}).items():
+            here: Location = (*place, "algorithms", glob)
+            _check_globs(document, here, [glob], points, "algorithms")
+            check_levels(document, (*here, "grid"), entry.grid, points)
+            _check_globs(document, (*here, "tasks"), entry.tasks or (), points, "tasks")
+
+
+def _check_globs(
+    document: Document, place: Location, globs: Sequence[str], points: Points, section: str
+) -> None:
+    what = "task" if section == "tasks" else "algorithm entry"
+    for index, glob in enumerate(globs):
+        if not matching(glob, points[section]):
+            known = {point.entry for point in points[section].values()}
+            raise document.error((*place, index), f"no {what} matches '{glob}'.", did_you_mean(glob, known))
 
 
 def _check_seeds(suite: Suite, document: Document) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from marlbench.catalog.fields import (
+    Levels,
     LevelValue,
     Model,
     Name,
@@ -173,11 +174,14 @@ class AlgorithmEntry(Model):
 
 
 class PresetEntry(Model):
-    """What a preset changes about the algorithm entries that a glob matches."""
+    """What a preset has of the algorithm entries that a glob matches: on which tasks and levels, and its own seeds,
+    steps and rows."""
 
     seeds: SeedsValue | None = None
     steps: Steps | None = None
     rows: Rows | None = None
+    tasks: Annotated[list[str], Field(min_length=1)] | None = None
+    grid: Levels = Field(default={})
 
 
 class Preset(Model):
@@ -196,7 +200,7 @@ class Preset(Model):
     algorithms: (
         Annotated[dict[str, Annotated[PresetEntry, BeforeValidator(_empty)]], Field(min_length=1)] | None
     ) = None
-    grid: dict[Name, Annotated[list[LevelValue], Field(min_length=1)]] = Field(default={})
+    grid: Levels = Field(default={})
 
 
 class Suite(Model):
