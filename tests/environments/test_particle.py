@@ -198,3 +198,24 @@ def test_radii_differ_between_agents() -> None:
     assert dict(zip(world.pairs, world.contact_distance[:, 0].tolist(), strict=True)) == pytest.approx(
         {(0, 1): 0.3, (0, 2): 0.4, (1, 2): 0.5}
     )
+
+
+def test_in_the_original_world_a_force_moves_at_once() -> None:
+    """openai/multiagent-particle-envs, core.py [code]: first the velocity, then the position with it."""
+    ours = SimpleSpread(SimpleSpread.Parameters(agents=2, physics="original"), 1, CPU)
+    ours.reset(row_keys([0], 0, 1, CPU))
+    positions, velocities = np.array([[0.0, 0.0], [0.25, 0.1]]), np.zeros((2, 2))
+    place(ours, torch.from_numpy(positions).unsqueeze(0), torch.ones(1, 2, 2))
+    forces = np.array([[0, 0], [-5, 0], [5, 0], [0, -5], [0, 5]], dtype=float)
+    touched = False
+    for actions in ([RIGHT, LEFT], [RIGHT, 0], [UP, DOWN], [0, LEFT], [LEFT, RIGHT]):
+        apart = positions[0] - positions[1]
+        distance = float(np.hypot(*apart))
+        touched = touched or distance < 0.3
+        contact = 100.0 * 1e-3 * np.logaddexp(0.0, (0.3 - distance) / 1e-3) * apart / distance
+        velocities = 0.75 * velocities + 0.1 * (forces[actions] + np.stack([contact, -contact]))
+        positions = positions + 0.1 * velocities
+        step = ours.step(torch.tensor([actions]))
+        shown = step.final_observation[0, :, :4].numpy()
+        np.testing.assert_allclose(shown, np.concatenate([velocities, positions], 1), rtol=0, atol=1e-5)
+    assert touched

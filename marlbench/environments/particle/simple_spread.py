@@ -6,6 +6,8 @@ whose trajectories this simulator follows to 1e-5 from the same initial state an
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -53,13 +55,18 @@ class SimpleSpread(TensorSimulator):
             description="an episode is over for good at its last step, as in EPyMARL, instead of being cut",
             json_schema_extra={"legacy": False},
         )
+        physics: Literal["mpe2", "original"] = Field(
+            default="mpe2",
+            description="in mpe2 a force moves an agent one step later, in the original particle world at once",
+            json_schema_extra={"legacy": "mpe2"},
+        )
 
     @classmethod
     def examples(cls) -> list[AnyParameters]:
         return [
             cls.Parameters(episode_length=4),
             cls.Parameters(agents=1, episode_length=3, limit_terminates=True),
-            cls.Parameters(agents=5, episode_length=3, local_ratio=0.2),
+            cls.Parameters(agents=5, episode_length=3, local_ratio=0.2, physics="original"),
         ]
 
     def __init__(self, parameters: Parameters, rows: int, device: torch.device) -> None:
@@ -75,7 +82,9 @@ class SimpleSpread(TensorSimulator):
         )
         super().__init__(parameters, rows, device)
         self.limit_terminates = parameters.limit_terminates
-        self.world = ParticleWorld([_RADIUS] * agents, agents, rows, device)
+        self.world = ParticleWorld(
+            [_RADIUS] * agents, agents, rows, device, moves_last=parameters.physics == "original"
+        )
         force = torch.tensor([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], dtype=torch.float64)
         self._impulse = (force * _CONTROL * self.world.dt).to(device)
         self._observation_of_packed = self._observation_matrix().to(device)

@@ -7,6 +7,9 @@ The facts are those of the particle world of Lowe et al. 2017 (arXiv 1706.02275)
     velocity <- (1 - damping) velocity + dt (control + contact) / mass, mass 1
     contact of i from j = stiffness * margin * softplus((r_i + r_j - d_ij) / margin) * (p_i - p_j) / d_ij
 
+The world of Lowe et al. moved with the velocity that the step had just made [code: openai/multiagent-particle-envs,
+core.py]: `moves_last`.
+
 Everything is float64: contacts amplify differences, and in float32 one episode in ten of six crowded agents
 left the reference by more than 1e-5.
 
@@ -49,9 +52,10 @@ class ParticleWorld:
         damping: float = 0.25,
         stiffness: float = 100.0,
         margin: float = 1e-3,
+        moves_last: bool = False,
     ) -> None:
         self.agents, self.landmarks = len(radii), landmarks
-        self.dt, self.damping = dt, damping
+        self.dt, self.damping, self.moves_last = dt, damping, moves_last
         self._stiffness, self._margin = stiffness, margin
         self.pairs = list(combinations(range(self.agents), 2))
         agents, pairs = self.agents, len(self.pairs)
@@ -119,7 +123,8 @@ class ParticleWorld:
         overlap = softplus(self.agent_distance - self.contact_distance, beta=-1 / self._margin)
         # softplus with a negative beta gives minus the overlap; the minus of alpha below undoes it.
         torch.mul(self._pair_relative, overlap / self.agent_distance, out=self._pair_force)
-        self._position.add_(self._velocity, alpha=self.dt)
+        if not self.moves_last:
+            self._position.add_(self._velocity, alpha=self.dt)
         torch.addmm(
             self._velocity,
             self._push,
@@ -129,4 +134,6 @@ class ParticleWorld:
             out=self._velocity,
         )
         self._velocity_by_row.add_(impulse)
+        if self.moves_last:
+            self._position.add_(self._velocity, alpha=self.dt)
         self._update_distances()
