@@ -23,13 +23,19 @@ def _stamp() -> str:
 _STAMP = _stamp()
 
 
+def inner(function: F) -> F:
+    """A function that only compiled functions call: it needs no way in from Python, and lies in their caches."""
+    made = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    return made  # type: ignore[no-any-return]
+
+
 def compiled(function: F) -> F:
     """The function compiled by numba at its first call.
 
     The result is cached beside this file, under NUMBA_CACHE_DIR, or in the user's cache, whichever can be written
     first; where none can, every process compiles.
     """
-    made = numba.njit(nogil=True, error_model="numpy", boundscheck=False)(function)
+    made = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     try:
         made.enable_caching()
         # numba looks at the function's own file alone, and would keep what it inlined from the others.

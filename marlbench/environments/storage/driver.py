@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from marlbench.environments.storage.compiled import compiled
+from marlbench.environments.storage.compiled import compiled, inner
 from marlbench.environments.storage.devices import (
     READ,
     READ_PAGE,
@@ -30,26 +30,7 @@ from marlbench.environments.storage.transition import await_next, serve
 from marlbench.environments.storage.view import observe, pay
 
 
-@compiled
-def row_of(rows: Row, number: int) -> Row:
-    """One row of arrays with the row axis in front."""
-    return Row(
-        rows.pages[number],
-        rows.lists[number],
-        rows.heaps[number],
-        rows.devices[number],
-        rows.free[number],
-        rows.whole[number],
-        rows.real[number],
-        rows.histogram[number],
-        rows.ring[number],
-        rows.queue[number],
-        rows.chosen[number],
-        rows.scratch,
-    )
-
-
-@compiled
+@inner
 def feed_of(feeds: Feeds, number: int) -> Feed:
     """What is asked of one row."""
     which = feeds.of_row[number]
@@ -66,7 +47,8 @@ def feed_of(feeds: Feeds, number: int) -> Feed:
 def begin_rows(rows: Row, feeds: Feeds, rules: Rules, chosen: Any) -> None:
     """The rows whose numbers are given, int64 [row], await their coming request."""
     for number in chosen:
-        await_next(row_of(rows, number), feed_of(feeds, number), rules)
+        row = Row(rows.pages[number], rows.heaps[number], rows.state[number])
+        await_next(row, feed_of(feeds, number), rules)
 
 
 @compiled
@@ -80,7 +62,8 @@ def simulate_rows(rows: Row, feeds: Feeds, rules: Rules, requests: int, latencie
     one = np.zeros(1, np.float32)
     keep = latencies.shape[1] > 0
     for number in range(rows.pages.shape[0]):
-        row, feed = row_of(rows, number), feed_of(feeds, number)
+        row = Row(rows.pages[number], rows.heaps[number], rows.state[number])
+        feed = feed_of(feeds, number)
         for index in range(min(requests, feed.arrivals.shape[0])):
             latency = serve(row, feed, rules, 0, 0, one)
             if keep:
@@ -103,16 +86,17 @@ def step_rows(rows: Row, feeds: Feeds, rules: Rules, action: Any, reward: Any, o
     devices = rules.table.shape[0]
     for number in range(rows.pages.shape[0]):
         for agent in range(2):
-            player = rows.whole[number, PLACER + agent]
+            player = rows.state[number].whole[PLACER + agent]
             code = action[number, agent]
             if own[agent] and (code >= devices or (code < 0 and player != -1 - code)):
                 return number
     one = np.zeros(1, np.float32)
     for number in range(rows.pages.shape[0]):
-        row, feed = row_of(rows, number), feed_of(feeds, number)
+        row = Row(rows.pages[number], rows.heaps[number], rows.state[number])
+        feed = feed_of(feeds, number)
         serve(row, feed, rules, action[number, 0], action[number, 1], one)
         pay(row, feed, rules, reward[number])
-        over[number] = row.whole[TIME] >= feed.arrivals.shape[0]
+        over[number] = row.state.whole[TIME] >= feed.arrivals.shape[0]
     return -1
 
 
@@ -122,12 +106,13 @@ def show_rows(
 ) -> None:
     """What all rows show, into zeros: float32 [row, 2, features], [row, features], bool [row, 2, action], [row, 2]."""
     for number in range(rows.pages.shape[0]):
-        row, feed = row_of(rows, number), feed_of(feeds, number)
+        row = Row(rows.pages[number], rows.heaps[number], rows.state[number])
+        feed = feed_of(feeds, number)
         largest = feeds.largest[feeds.of_row[number]]
         acts = acting[number]
         observe(row, feed, observation[number], state[number], acts, largest)
         acts[0] = own[0]
-        acts[1] = acts[1] and own[1] and row.whole[MIGRATOR] == AGENT
+        acts[1] = acts[1] and own[1] and row.state.whole[MIGRATOR] == AGENT
         for agent in range(2):
             available[number, agent, 0] = True
             if acts[agent]:

@@ -116,7 +116,9 @@ class StoragePlacement(BatchedEnvironment):
         segment = self.parameters.segment
         if segment is None:
             return self._end(paid, self._over) if self._over.any() else self._show(paid)
-        ended = systems.row.whole[:, layout.TIME] - systems.row.whole[:, layout.MARK] >= segment
+        ended = (
+            systems.row.state["whole"][:, layout.TIME] - systems.row.state["whole"][:, layout.MARK] >= segment
+        )
         ended |= self._over
         return self._end(paid, ended) if ended.any() else self._show(paid)
 
@@ -159,7 +161,10 @@ class StoragePlacement(BatchedEnvironment):
             players = [
                 -1 - int(code) if own and code < 0 else int(present)
                 for own, code, present in zip(
-                    self._own, action[row], self.systems.row.whole[row, layout.PLACER :], strict=False
+                    self._own,
+                    action[row],
+                    self.systems.row.state["whole"][row, layout.PLACER :],
+                    strict=False,
                 )
             ]
             for agent, player in zip(AGENTS, players, strict=True):
@@ -197,9 +202,7 @@ class StoragePlacement(BatchedEnvironment):
 
     def state_dict(self) -> dict[str, object]:
         return {
-            "systems": {
-                name: torch.from_numpy(value.copy()) for name, value in self.systems.state_dict().items()
-            },
+            "systems": {name: torch.from_numpy(value) for name, value in self.systems.state_dict().items()},
             "keys": self._keys.clone(),
             "episode": self._episode.clone(),
             "fresh": torch.from_numpy(self._fresh.copy()),

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 # Of a page, int32. Under the rule BELADY, PREVIOUS is the page's place in the heap of its device.
 DEVICE, PREVIOUS, NEXT, COUNT, LAST, MOVED, NEXT_USE, FLAGS = range(8)
 PAGE_FIELDS = 8
@@ -63,6 +65,8 @@ LRU, LFU, BELADY = range(3)
 BUCKETS = 256
 NEVER = 2**31 - 1
 QUEUE = 32
+WINDOW = 1_000
+DEVICES = 4
 LARGEST_CANDIDATE = 64
 
 # Latencies are counted in bins of their float32 form, its exponent and seven bits of its mantissa: each is known to
@@ -79,36 +83,38 @@ NO_MIGRATION, COLD_EVICTION, HOTNESS, PERIODIC, MIGRATE_ORACLE = range(5)
 SIBYL, SIBYL_CODE, HARMONIA = range(3)
 
 
+# What changes in a row beside its pages: one record, which compiled functions pass as a single pointer.
+STATE = np.dtype(
+    [
+        ("lists", np.int32, (DEVICES, BUCKETS, 2)),  # first and last page of each list, or -1
+        ("devices", np.int64, (DEVICES, DEVICE_FIELDS)),
+        ("free", np.float64, (DEVICES,)),  # when each device is free
+        ("whole", np.int64, (WHOLE_FIELDS,)),
+        ("real", np.float64, (REAL_FIELDS,)),
+        ("histogram", np.int32, (BINS,)),  # of the latencies that count
+        # Cumulative latency at the decisions of migration that are still to be paid, negative where there is none,
+        # and their penalties.
+        ("ring", np.float64, (WINDOW, 2)),
+        ("queue", np.int32, (QUEUE, 2)),  # first page and pages of candidates
+        ("chosen", np.int32, (QUEUE, 3)),  # those to be moved, and where
+        ("scratch", np.int64, (24,)),
+    ],
+    align=True,
+)
+
+
 class Row(NamedTuple):
     """One storage system.
 
     Attributes:
         pages: int32 [page, 8].
-        lists: int32 [device, bucket, 2], first and last page of each list, or -1.
         heaps: int32 [device, page].
-        devices: int64 [device, 5].
-        free: float64 [device], when each is free.
-        whole, real: int64 [fields], float64 [fields].
-        histogram: int32 [bin], of the latencies that count.
-        ring: float64 [window, 2], cumulative latency and penalty of the decisions of migration that are still to
-            be paid; the latency is negative where there is none.
-        queue: int32 [32, 2], first page and pages of candidates.
-        chosen: int32 [32, 3], those to be moved, and where.
-        scratch: int64 [24], shared by all rows.
+        state: a record of `STATE`.
     """
 
     pages: Any
-    lists: Any
     heaps: Any
-    devices: Any
-    free: Any
-    whole: Any
-    real: Any
-    histogram: Any
-    ring: Any
-    queue: Any
-    chosen: Any
-    scratch: Any
+    state: Any
 
 
 class Feed(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from marlbench.environments.storage.compiled import compiled
+from marlbench.environments.storage.compiled import inner
 from marlbench.environments.storage.layout import (
     ACTING,
     AGENT,
@@ -41,10 +41,10 @@ from marlbench.environments.storage.players import migrate
 from marlbench.environments.storage.transfers import make_room, occupy
 
 
-@compiled
+@inner
 def may_act(row: Row, rules: Rules) -> int:
     """1 where a batch of candidates is queued and all devices are idle when the coming request arrives, else 0."""
-    whole = row.whole
+    whole = row.state.whole
     migrator = whole[MIGRATOR]
     if migrator == NO_MIGRATION or migrator == PERIODIC:
         return 0
@@ -52,21 +52,21 @@ def may_act(row: Row, rules: Rules) -> int:
     if length == 0 or (whole[DECIDED] == 0 and length < rules.batch):
         return 0
     for device in range(rules.table.shape[0]):
-        if row.free[device] > row.real[ARRIVAL]:
+        if row.state.free[device] > row.state.real[ARRIVAL]:
             return 0
     return 1
 
 
-@compiled
+@inner
 def collect(row: Row, rules: Rules, first: int, count: int) -> None:
     """Queue the candidates after a request of `count` pages from `first`."""
-    migrator = row.whole[MIGRATOR]
+    migrator = row.state.whole[MIGRATOR]
     if migrator == NO_MIGRATION or migrator == PERIODIC:
         return
     if row.pages[first, DEVICE] != 0:
         _queue(row, first, min(count, LARGEST_CANDIDATE))
-    if 10 * row.devices[0, USED] > 9 * row.devices[0, CAPACITY]:
-        page = victim(row, row.whole[RULE], 0)
+    if 10 * row.state.devices[0, USED] > 9 * row.state.devices[0, CAPACITY]:
+        page = victim(row, row.state.whole[RULE], 0)
         if page >= 0:
             pages, used = row.pages, row.pages[page, LAST]
             begin, end = page, page + 1
@@ -77,57 +77,57 @@ def collect(row: Row, rules: Rules, first: int, count: int) -> None:
             _queue(row, begin, end - begin)
 
 
-@compiled
+@inner
 def _together(pages: Any, page: int, used: int) -> bool:
     """Whether a page lies on the fastest device and was last used by this request."""
     return pages[page, DEVICE] == 0 and pages[page, LAST] == used
 
 
-@compiled
+@inner
 def _queue(row: Row, first: int, count: int) -> None:
-    whole = row.whole
+    whole = row.state.whole
     if row.pages[first, FLAGS] & QUEUED:
         return
     if whole[QUEUE_LENGTH] == QUEUE:
         pop(row)
     place = (whole[QUEUE_HEAD] + whole[QUEUE_LENGTH]) % QUEUE
-    row.queue[place, 0] = first
-    row.queue[place, 1] = count
+    row.state.queue[place, 0] = first
+    row.state.queue[place, 1] = count
     row.pages[first, FLAGS] |= QUEUED
     whole[QUEUE_LENGTH] += 1
 
 
-@compiled
+@inner
 def pop(row: Row) -> None:
     """Take the oldest candidate out of the queue."""
-    whole = row.whole
-    row.pages[row.queue[whole[QUEUE_HEAD], 0], FLAGS] &= ~QUEUED
+    whole = row.state.whole
+    row.pages[row.state.queue[whole[QUEUE_HEAD], 0], FLAGS] &= ~QUEUED
     whole[QUEUE_HEAD] = (whole[QUEUE_HEAD] + 1) % QUEUE
     whole[QUEUE_LENGTH] -= 1
 
 
-@compiled
+@inner
 def decide(row: Row, rules: Rules, action: int) -> None:
     """One decision about the oldest candidate; the last one of a batch moves what was chosen."""
-    whole = row.whole
+    whole = row.state.whole
     time = whole[TIME]
-    first, count = row.queue[whole[QUEUE_HEAD], 0], row.queue[whole[QUEUE_HEAD], 1]
+    first, count = row.state.queue[whole[QUEUE_HEAD], 0], row.state.queue[whole[QUEUE_HEAD], 1]
     migrator = whole[MIGRATOR]
     target = action if migrator == AGENT else migrate(row, rules, migrator, first, count, time)
     penalty = 0.0
     if target != row.pages[first, DEVICE]:
         chosen = whole[CHOSEN]
-        row.chosen[chosen, 0] = first
-        row.chosen[chosen, 1] = count
-        row.chosen[chosen, 2] = target
+        row.state.chosen[chosen, 0] = first
+        row.state.chosen[chosen, 1] = count
+        row.state.chosen[chosen, 2] = target
         whole[CHOSEN] = chosen + 1
         moved = row.pages[first, MOVED]
         if moved >= 0:
             unused = 1.0 + math.log2(1.0 + time - row.pages[first, LAST])
             unmoved = 1.0 + math.log2(1.0 + time - moved)
             penalty = rules.ping_pong / (unused * unmoved)
-    row.ring[time % rules.window, 0] = row.real[CUMULATIVE]
-    row.ring[time % rules.window, 1] = penalty
+    row.state.ring[time % rules.window, 0] = row.state.real[CUMULATIVE]
+    row.state.ring[time % rules.window, 1] = penalty
     pop(row)
     whole[DECIDED] += 1
     if whole[DECIDED] == rules.batch:
@@ -137,17 +137,21 @@ def decide(row: Row, rules: Rules, action: int) -> None:
     whole[ACTING] = 0
 
 
-@compiled
+@inner
 def move(row: Row, rules: Rules) -> None:
     """Move the chosen candidates, in one transfer between each pair of devices."""
-    whole, pages, devices = row.whole, row.pages, row.devices
+    whole, pages, devices = row.state.whole, row.pages, row.state.devices
     last = rules.table.shape[0] - 1
     rule, time = whole[RULE], whole[TIME]
-    moved, evicted = row.scratch[8:24], row.scratch[4:8]
+    moved, evicted = row.state.scratch[8:24], row.state.scratch[4:8]
     moved[:] = 0
     evicted[:] = 0
     for number in range(whole[CHOSEN]):
-        first, count, target = row.chosen[number, 0], row.chosen[number, 1], row.chosen[number, 2]
+        first, count, target = (
+            row.state.chosen[number, 0],
+            row.state.chosen[number, 1],
+            row.state.chosen[number, 2],
+        )
         if target < last and count > devices[target, CAPACITY]:
             continue
         incoming = 0
@@ -172,17 +176,17 @@ def move(row: Row, rules: Rules) -> None:
                 if target < last:
                     link(row, rule, page, target)
         for device in range(last):
-            evicted[device] += row.scratch[device]
+            evicted[device] += row.state.scratch[device]
     _occupy_all(row, rules, moved, evicted)
 
 
-@compiled
+@inner
 def demote_cold(row: Row, rules: Rules) -> None:
     """Every period, the pages that were not used in it leave the fastest device, at most 64 of them."""
-    whole, pages, devices = row.whole, row.pages, row.devices
+    whole, pages, devices = row.state.whole, row.pages, row.state.devices
     last = rules.table.shape[0] - 1
     rule = whole[RULE]
-    moved, evicted = row.scratch[8:24], row.scratch[4:8]
+    moved, evicted = row.state.scratch[8:24], row.state.scratch[4:8]
     moved[:] = 0
     evicted[:] = 0
     for _ in range(LARGEST_CANDIDATE):
@@ -194,7 +198,7 @@ def demote_cold(row: Row, rules: Rules) -> None:
         if last > 1:
             make_room(row, rule, last, 1, 1)
             for device in range(last):
-                evicted[device] += row.scratch[device]
+                evicted[device] += row.state.scratch[device]
         pages[page, DEVICE] = 1
         pages[page, MOVED] = whole[TIME]
         devices[1, USED] += 1
@@ -204,22 +208,22 @@ def demote_cold(row: Row, rules: Rules) -> None:
     _occupy_all(row, rules, moved, evicted)
 
 
-@compiled
+@inner
 def _occupy_all(row: Row, rules: Rules, moved: Any, evicted: Any) -> None:
     """The transfers of moves, then of the evictions that they caused, from the time at which all devices were idle."""
     devices = rules.table.shape[0]
-    counts = row.whole[TIME] >= row.whole[WARM_UP]
+    counts = row.state.whole[TIME] >= row.state.whole[WARM_UP]
     since = 0.0
     for device in range(devices):
-        since = max(since, row.free[device])
+        since = max(since, row.state.free[device])
     for source in range(devices):
         for target in range(devices):
             pages = moved[4 * source + target]
             if pages:
                 occupy(row, rules, source, target, pages, since)
-                row.whole[MIGRATIONS] += pages * counts
+                row.state.whole[MIGRATIONS] += pages * counts
     for device in range(devices - 1):
         pages = evicted[device]
         if pages:
             occupy(row, rules, device, device + 1, pages, since)
-            row.whole[EVICTIONS] += pages * counts
+            row.state.whole[EVICTIONS] += pages * counts

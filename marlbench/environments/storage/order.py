@@ -5,7 +5,7 @@ The slowest device holds everything and evicts nothing, so its pages are in no o
 
 from __future__ import annotations
 
-from marlbench.environments.storage.compiled import compiled
+from marlbench.environments.storage.compiled import inner
 from marlbench.environments.storage.layout import (
     BELADY,
     BUCKETS,
@@ -20,19 +20,19 @@ from marlbench.environments.storage.layout import (
 )
 
 
-@compiled
+@inner
 def bucket(row: Row, rule: int, page: int) -> int:
     """The list of its device that a page is in."""
     return min(row.pages[page, COUNT], BUCKETS - 1) if rule == LFU else 0
 
 
-@compiled
+@inner
 def link(row: Row, rule: int, page: int, device: int) -> None:
     """A page that lies on the device is the last of its like to leave."""
-    pages, lists = row.pages, row.lists
+    pages, lists = row.pages, row.state.lists
     if rule == BELADY:
-        place = row.devices[device, HEAPED]
-        row.devices[device, HEAPED] = place + 1
+        place = row.state.devices[device, HEAPED]
+        row.state.devices[device, HEAPED] = place + 1
         _rise(row, device, page, place)
         return
     which = bucket(row, rule, page)
@@ -44,17 +44,17 @@ def link(row: Row, rule: int, page: int, device: int) -> None:
     else:
         lists[device, which, 1] = page
     lists[device, which, 0] = page
-    if which < row.devices[device, LOWEST]:
-        row.devices[device, LOWEST] = which
+    if which < row.state.devices[device, LOWEST]:
+        row.state.devices[device, LOWEST] = which
 
 
-@compiled
+@inner
 def unlink(row: Row, rule: int, page: int, device: int) -> None:
     """A page leaves the order of its device; call before its count or next use changes."""
-    pages, lists = row.pages, row.lists
+    pages, lists = row.pages, row.state.lists
     if rule == BELADY:
-        size = row.devices[device, HEAPED] - 1
-        row.devices[device, HEAPED] = size
+        size = row.state.devices[device, HEAPED] - 1
+        row.state.devices[device, HEAPED] = size
         place = pages[page, PREVIOUS]
         moved = row.heaps[device, size]
         if moved != page:
@@ -75,28 +75,28 @@ def unlink(row: Row, rule: int, page: int, device: int) -> None:
         lists[device, which, 1] = before
 
 
-@compiled
+@inner
 def victim(row: Row, rule: int, device: int) -> int:
     """The page that the device would evict; -1 where it could not."""
     if rule == BELADY:
-        return row.heaps[device, 0] if row.devices[device, HEAPED] > 0 else -1
+        return row.heaps[device, 0] if row.state.devices[device, HEAPED] > 0 else -1
     if rule != LFU:
-        return row.lists[device, 0, 1]
-    which = row.devices[device, LOWEST]
-    while which < BUCKETS and row.lists[device, which, 1] < 0:
+        return row.state.lists[device, 0, 1]
+    which = row.state.devices[device, LOWEST]
+    while which < BUCKETS and row.state.lists[device, which, 1] < 0:
         which += 1
-    row.devices[device, LOWEST] = which
-    return row.lists[device, which, 1] if which < BUCKETS else -1
+    row.state.devices[device, LOWEST] = which
+    return row.state.lists[device, which, 1] if which < BUCKETS else -1
 
 
-@compiled
+@inner
 def farther(row: Row, page: int, other: int) -> bool:
     """Whether a page is used later than another; of two that are used at once, the higher number goes first."""
     one, two = row.pages[page, NEXT_USE], row.pages[other, NEXT_USE]
     return one > two or (one == two and page > other)
 
 
-@compiled
+@inner
 def _rise(row: Row, device: int, page: int, place: int) -> None:
     heap = row.heaps[device]
     while place > 0:
@@ -110,7 +110,7 @@ def _rise(row: Row, device: int, page: int, place: int) -> None:
     row.pages[page, PREVIOUS] = place
 
 
-@compiled
+@inner
 def _sink(row: Row, device: int, page: int, place: int, size: int) -> None:
     heap = row.heaps[device]
     while True:

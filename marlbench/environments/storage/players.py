@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marlbench.environments.storage.compiled import compiled
+from marlbench.environments.storage.compiled import inner
 from marlbench.environments.storage.layout import (
     AFTER,
     CAPACITY,
@@ -27,7 +27,7 @@ from marlbench.environments.storage.layout import (
 from marlbench.environments.storage.order import victim
 
 
-@compiled
+@inner
 def place(row: Row, rules: Rules, placer: int, first: int, count: int, write: int, next_use: int) -> int:
     """The device for a request.
 
@@ -43,7 +43,7 @@ def place(row: Row, rules: Rules, placer: int, first: int, count: int, write: in
         return last
     accesses = row.pages[first, COUNT] + 1
     if placer == CDE:
-        random = first != row.whole[AFTER]
+        random = first != row.state.whole[AFTER]
         return 0 if write and (random or accesses >= rules.hot) else last
     if placer == HPS:
         for device in range(last):
@@ -61,16 +61,16 @@ def place(row: Row, rules: Rules, placer: int, first: int, count: int, write: in
     return last
 
 
-@compiled
+@inner
 def gains(row: Row, device: int, count: int, next_use: int) -> bool:
     """Whether a device has room for pages, or its next victim is used after them."""
-    if row.devices[device, USED] + count <= row.devices[device, CAPACITY]:
+    if row.state.devices[device, USED] + count <= row.state.devices[device, CAPACITY]:
         return True
-    page = victim(row, row.whole[RULE], device)
+    page = victim(row, row.state.whole[RULE], device)
     return page >= 0 and next_use < row.pages[page, NEXT_USE]
 
 
-@compiled
+@inner
 def migrate(row: Row, rules: Rules, migrator: int, page: int, count: int, time: int) -> int:
     """The device for a candidate that begins with `page`, at request number `time`."""
     last = rules.table.shape[0] - 1

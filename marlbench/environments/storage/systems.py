@@ -25,19 +25,6 @@ MEASURES = (
     "mebibytes_moved",
     "fast_share",
 )
-_DYNAMIC = (
-    "pages",
-    "lists",
-    "heaps",
-    "devices",
-    "free",
-    "whole",
-    "real",
-    "histogram",
-    "ring",
-    "queue",
-    "chosen",
-)
 _REWARDS = ("sibyl", "sibyl_code", "harmonia")
 
 
@@ -62,17 +49,8 @@ class Systems:
         capacity = max(_capacities(parameters, pages)[:-1])
         self.row = Row(
             pages=np.zeros((rows, pages, layout.PAGE_FIELDS), np.int32),
-            lists=np.zeros((rows, devices - 1, layout.BUCKETS, 2), np.int32),
             heaps=np.zeros((rows, devices - 1, capacity + 1), np.int32),
-            devices=np.zeros((rows, devices, layout.DEVICE_FIELDS), np.int64),
-            free=np.zeros((rows, devices)),
-            whole=np.zeros((rows, layout.WHOLE_FIELDS), np.int64),
-            real=np.zeros((rows, layout.REAL_FIELDS)),
-            histogram=np.zeros((rows, layout.BINS), np.int32),
-            ring=np.full((rows, parameters.migration_window, 2), -1.0),
-            queue=np.zeros((rows, layout.QUEUE, 2), np.int32),
-            chosen=np.zeros((rows, layout.QUEUE, 3), np.int32),
-            scratch=np.zeros(24, np.int64),
+            state=np.zeros(rows, layout.STATE),
         )
         self.rules = Rules(
             table=table(parameters.configuration),
@@ -111,22 +89,24 @@ class Systems:
 
     def begin(self, numbers: Sequence[int]) -> None:
         """Fresh systems in these rows: every page on the slowest device, nothing in use, the players as parameters say."""
-        last = self.row.free.shape[1] - 1
+        last = len(self.parameters.configuration) - 1
         for row in numbers:
             workload = self.workloads[row]
             assert workload is not None
             pages = self.row.pages[row]
             pages[:] = (last, -1, -1, 0, -1, -1, layout.NEVER, 0)
-            self.row.lists[row] = -1
-            for name in ("heaps", "devices", "free", "whole", "real", "histogram", "queue", "chosen"):
-                getattr(self.row, name)[row] = 0
-            self.row.ring[row] = -1.0
-            devices = self.row.devices[row]
+            self.row.heaps[row] = 0
+            state = self.row.state[row]
+            for name in layout.STATE.fields or ():
+                state[name] = 0
+            state["lists"] = -1
+            state["ring"] = -1.0
+            devices = state["devices"][: last + 1]
             working_set = workload.working_set
             devices[:, layout.CAPACITY] = _capacities(self.parameters, working_set)
             devices[last, layout.USED] = working_set
             devices[:, layout.END] = -1
-            self.row.whole[row, layout.WARM_UP] = self._warm_up(len(workload))
+            state["whole"][layout.WARM_UP] = self._warm_up(len(workload))
             self.let_play(
                 row,
                 _code(PLACEMENTS, self.parameters.placement),
@@ -136,7 +116,8 @@ class Systems:
 
     def let_play(self, row: int, placer: int, migrator: int) -> None:
         """Players of a row that has not begun: numbers of built-in ones, or -1 for agents."""
-        whole = self.row.whole[row]
+        state = self.row.state[row]
+        whole = state["whole"]
         whole[layout.PLACER], whole[layout.MIGRATOR] = placer, migrator
         whole[layout.RULE] = {layout.PLACE_LFU: layout.LFU, layout.PLACE_ORACLE: layout.BELADY}.get(
             placer, layout.LRU
@@ -146,7 +127,7 @@ class Systems:
             self.foresee(row)
         if placer == layout.FAST_ONLY:
             self.row.pages[row, :, layout.DEVICE] = 0
-            devices = self.row.devices[row]
+            devices = state["devices"][: len(self.parameters.configuration)]
             devices[0, layout.USED] = devices[-1, layout.CAPACITY]
             devices[-1, layout.USED] = 0
 
@@ -166,7 +147,7 @@ class Systems:
 
     def measures(self) -> dict[str, NDArray[np.float64]]:
         """What was measured since the warm-up, or since `forget`: name -> [row]. Times are in microseconds."""
-        whole, real = self.row.whole, self.row.real
+        whole, real = self.row.state["whole"], self.row.state["real"]
         counted = np.maximum(1, whole[:, layout.COUNTED])
         mean = real[:, layout.SUM] / counted
         moved = whole[:, [layout.EVICTIONS, layout.MIGRATIONS, layout.PROMOTIONS]].astype(np.float64)
@@ -186,15 +167,16 @@ class Systems:
 
     def forget(self, rows: NDArray[np.bool_]) -> None:
         """Measure from here on in these rows, bool [row]."""
+        state = self.row.state
         for field in (layout.COUNTED, layout.EVICTIONS, layout.MIGRATIONS, layout.PROMOTIONS, layout.FAST):
-            self.row.whole[rows, field] = 0
-        self.row.whole[rows, layout.MARK] = self.row.whole[rows, layout.TIME]
-        self.row.real[rows, layout.SUM] = 0.0
-        self.row.histogram[rows] = 0
+            state["whole"][rows, field] = 0
+        state["whole"][rows, layout.MARK] = state["whole"][rows, layout.TIME]
+        state["real"][rows, layout.SUM] = 0.0
+        state["histogram"][rows] = 0
 
     def _quantile(self, share: float) -> NDArray[np.float64]:
         """The middle of the bin that holds the latency at a rank of ceil(share x requests)."""
-        cumulative = np.cumsum(self.row.histogram, 1, dtype=np.int64)
+        cumulative = np.cumsum(self.row.state["histogram"], 1, dtype=np.int64)
         rank = np.maximum(1, np.ceil(share * cumulative[:, -1]))
         bins = (cumulative >= rank[:, None]).argmax(1)
         edges = [((bins + step) << layout.BIN_SHIFT).astype(np.int32).view(np.float32) for step in (0, 1)]
@@ -204,14 +186,16 @@ class Systems:
         return int(self.parameters.warm_up * requests)
 
     def state_dict(self) -> dict[str, NDArray[np.generic]]:
-        """The arrays that change, by name: themselves, not copies."""
-        return {name: getattr(self.row, name) for name in _DYNAMIC}
+        """What changes, by name: copies."""
+        state = self.row.state.view(np.uint8).reshape(self.rows, -1)
+        return {"pages": self.row.pages.copy(), "heaps": self.row.heaps.copy(), "state": state.copy()}
 
     def load_state_dict(self, state: Mapping[str, NDArray[np.generic]]) -> None:
         """Go on from a saved state; the rows' workloads have been fed."""
-        for name in _DYNAMIC:
-            getattr(self.row, name)[...] = state[name]
-        for row in np.flatnonzero(self.row.whole[:, layout.FUTURE]):
+        self.row.pages[...] = state["pages"]
+        self.row.heaps[...] = state["heaps"]
+        self.row.state.view(np.uint8).reshape(self.rows, -1)[...] = state["state"]
+        for row in np.flatnonzero(self.row.state["whole"][:, layout.FUTURE]):
             self.foresee(int(row))
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from marlbench.environments.storage.compiled import compiled
+from marlbench.environments.storage.compiled import inner
 from marlbench.environments.storage.devices import READ, READ_PAGE, SEQUENTIAL_READ, WRITE, WRITE_PAGE
 from marlbench.environments.storage.layout import (
     ACTING,
@@ -59,7 +59,7 @@ from marlbench.environments.storage.transfers import make_room, occupy
 NEAR = 5
 
 
-@compiled
+@inner
 def serve(row: Row, feed: Feed, rules: Rules, placement: int, migration: int, one: Any) -> float:
     """The coming request, and before it what migration decides.
 
@@ -70,17 +70,23 @@ def serve(row: Row, feed: Feed, rules: Rules, placement: int, migration: int, on
     Returns:
         the request's latency in microseconds.
     """
-    whole, real, free, devices, table = row.whole, row.real, row.free, row.devices, rules.table
+    whole, real, free, devices, table = (
+        row.state.whole,
+        row.state.real,
+        row.state.free,
+        row.state.devices,
+        rules.table,
+    )
     last = table.shape[0] - 1
     time = whole[TIME]
     index = time - whole[BASE]
     first, count = feed.requests[index, 0], feed.requests[index, 1]
     write = feed.requests[index, 2]
     arrival = real[ARRIVAL]
-    evicted = row.scratch[:4]
+    evicted = row.state.scratch[:4]
     whole[LAST_EVICTED] = 0
     real[EVICTION] = 0.0
-    row.ring[time % rules.window, 0] = -1.0
+    row.state.ring[time % rules.window, 0] = -1.0
     if whole[ACTING]:
         decide(row, rules, migration)
     elif whole[MIGRATOR] == PERIODIC and time > 0 and time % rules.cold == 0:
@@ -96,7 +102,7 @@ def serve(row: Row, feed: Feed, rules: Rules, placement: int, migration: int, on
             target += 1
 
     # How many of the pages lie on each device, and how many have to go to another.
-    on = row.scratch[4:8]
+    on = row.state.scratch[4:8]
     on[:] = 0
     incoming = 0
     for page in range(first, first + count):
@@ -137,7 +143,7 @@ def serve(row: Row, feed: Feed, rules: Rules, placement: int, migration: int, on
         whole[COUNTED] += 1
         real[SUM] += latency
         one[0] = latency
-        row.histogram[one.view(np.int32)[0] >> BIN_SHIFT] += 1
+        row.state.histogram[one.view(np.int32)[0] >> BIN_SHIFT] += 1
         whole[FAST] += served_fast
         whole[EVICTIONS] += whole[LAST_EVICTED]
         if not write:
@@ -152,10 +158,10 @@ def serve(row: Row, feed: Feed, rules: Rules, placement: int, migration: int, on
     return latency
 
 
-@compiled
+@inner
 def await_next(row: Row, feed: Feed, rules: Rules) -> None:
     """When the coming request arrives, and whether migration may act before it."""
-    whole, real = row.whole, row.real
+    whole, real = row.state.whole, row.state.real
     index = whole[TIME] - whole[BASE]
     whole[ACTING] = 0
     if index >= feed.arrivals.shape[0]:
@@ -164,26 +170,26 @@ def await_next(row: Row, feed: Feed, rules: Rules) -> None:
     whole[ACTING] = may_act(row, rules)
 
 
-@compiled
+@inner
 def _transfer(
     row: Row, rules: Rules, device: int, first: int, count: int, arrival: float, base: int, pages: int = -1
 ) -> float:
     """A request's transfer of its pages on one device; returns when it is done."""
     if pages < 0:
         pages = count
-    kind = base + (SEQUENTIAL_READ - READ) if row.devices[device, END] == first else base
+    kind = base + (SEQUENTIAL_READ - READ) if row.state.devices[device, END] == first else base
     each = READ_PAGE if base == READ else WRITE_PAGE
-    start = max(row.free[device], arrival)
+    start = max(row.state.free[device], arrival)
     done = start + rules.table[device, kind] + pages * rules.table[device, each]
-    row.free[device] = done
-    row.devices[device, END] = first + count
+    row.state.free[device] = done
+    row.state.devices[device, END] = first + count
     return done
 
 
-@compiled
+@inner
 def _touch(row: Row, feed: Feed, rules: Rules, index: int, target: int, incoming: int) -> None:
     """Count the access, and take the pages that have to go elsewhere to the target, making room there."""
-    whole, pages, devices = row.whole, row.pages, row.devices
+    whole, pages, devices = row.state.whole, row.pages, row.state.devices
     last = rules.table.shape[0] - 1
     rule, time = whole[RULE], whole[TIME]
     ordered = whole[PLACER] != FAST_ONLY
