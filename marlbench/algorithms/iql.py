@@ -10,14 +10,32 @@ from its own rewards; nothing is mixed.
 
 from __future__ import annotations
 
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
 from marlbench.algorithms import tuned
-from marlbench.algorithms.q_hyperparameters import QLearningHyperparameters
+from marlbench.algorithms.q_hyperparameters import QLearningHyperparameters, legacy
 from marlbench.algorithms.q_learning import QLearner
+
+
+class IQLHyperparameters(QLearningHyperparameters):
+    """Settings of IQL."""
+
+    reward: Literal["own", "sum"] = Field(
+        "own",
+        description="that an agent learns from: its own, or everybody's together, as in EPyMARL",
+        json_schema_extra=legacy("own"),
+    )
 
 
 class IQL(QLearner):
     """Independent Q-learning."""
 
     revision = 1
-    Hyperparameters = QLearningHyperparameters
+    Hyperparameters = IQLHyperparameters
     settings = tuned.IQL
+
+    def reward_of_agents(self, reward: Tensor) -> Tensor:
+        return reward.sum(-1, keepdim=True).expand_as(reward) if self.options.reward == "sum" else reward

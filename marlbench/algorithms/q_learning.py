@@ -284,9 +284,13 @@ class QLearner(OffPolicy):
         """The reward that is learnt from and whether anything follows it: each agent's own, or the team's."""
         reward = fields["reward"]
         if self.mixing is None:
-            return self._standardised(reward), ~fields["terminated"]
+            return self._standardised(self.reward_of_agents(reward)), ~fields["terminated"]
         team = reward.mean(-1) if self.options.team_reward == "mean" else reward.sum(-1)
         return self._standardised(team), ~fields["over"]
+
+    def reward_of_agents(self, reward: Tensor) -> Tensor:
+        """What each agent learns from where nothing is mixed, [member, ..., agent]."""
+        return reward
 
     def _standardised(self, reward: Tensor) -> Tensor:
         """[member, ...] in deviations from the mean of what the member sampled so far, as EPyMARL does [code]."""

@@ -101,9 +101,10 @@ QMIX = {
 }
 IQL = {
     "epymarl_particles": TunedSettings(
-        f"{_PARTICLES_SOURCE}; it gives everybody the sum of all rewards",
+        _PARTICLES_SOURCE,
         {
             **_PARTICLES,
+            "reward": "sum",
             "hidden": [128],
             "recurrent_units": 128,
             "sequence_length": 25,

@@ -259,3 +259,29 @@ def test_value_decomposition_miscoordinates_where_it_is_known_to(
     found = {round(outcome["final"]["return_mean"], 3) for outcome in results(trainer)}
     assert found <= levels
     assert min(levels) in found or game == "climbing"
+
+
+@pytest.mark.parametrize(("reward", "value"), [("own", [1.0, 3.0]), ("sum", [4.0, 4.0])])
+def test_independent_learners_get_their_own_reward_or_the_sum(
+    reward: str, value: list[float], tmp_path: Path
+) -> None:
+    cells = make_cells(
+        "iql",
+        "matrix_game",
+        steps=3_000,
+        rows=8,
+        hyperparameters={
+            **SMALL,
+            "sharing": "independent",
+            "hidden": (),
+            "reward": reward,
+            "learning_rate": 0.05,
+            "learning_starts": 0,
+        },
+        parameters={"payoffs": [[[1.0, 3.0], [1.0, 3.0]], [[1.0, 3.0], [1.0, 3.0]]], "rounds": 1},
+    )
+    trainer = Trainer(cells, tmp_path, CPU)
+    finish(trainer)
+    learner: Any = trainer.algorithm
+    found, _ = learner.policy.outputs(trainer.view, None)
+    assert found.mean((0, 2)).tolist() == pytest.approx(value, abs=0.3)
