@@ -87,6 +87,9 @@ def _points(
         return
     place: Location = (section, name, "grid")
     rest = {key: value for key, value in entry.items() if key != "grid"}
+    if section == "algorithms":
+        # An entry that names no plug-in is called after it.
+        rest.setdefault("algorithm", name)
     axes = {axis: _levels(document, (*place, axis), axis, levels) for axis, levels in grid.items()}
     _check_sets(document, place, axes, rest.get(varied) or {})
     count = 1

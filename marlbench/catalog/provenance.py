@@ -126,6 +126,16 @@ def first_problem(error: ValidationError, model: type[BaseModel], values: Any) -
         return location, f"{given!r} is not a name.", hint
     if kind == "value_error":
         return location, f"{detail['ctx']['error']}.", ""
+    if kind == "union_tag_invalid":
+        context = detail["ctx"]
+        key, known = context["discriminator"].strip("'"), re.findall("'([^']*)'", context["expected_tags"])
+        return (
+            (*location, key),
+            f"'{context['tag']}' is none of {', '.join(known)}.",
+            did_you_mean(context["tag"], known),
+        )
+    if kind == "union_tag_not_found":
+        return location, f"the key {detail['ctx']['discriminator']} is missing.", ""
     hint = ""
     if kind == "literal_error":
         hint = did_you_mean(str(given), re.findall("'([^']*)'", detail["ctx"]["expected"]))
@@ -158,12 +168,22 @@ def _keys(model: type[BaseModel], location: Location) -> list[str]:
             if _is_model(member):
                 fields = member.model_fields.items()
                 following += [field.annotation for name, field in fields if part in (name, field.alias)]
-                following += [member] if part == member.__name__ else []
+                following += [member] if part == member.__name__ or part in _tags(member) else []
             elif get_origin(member) is dict:
                 following.append(get_args(member)[1])
         current = [member for annotation in following for member in _members(annotation)]
     return [
         field.alias or name for one in current if _is_model(one) for name, field in one.model_fields.items()
+    ]
+
+
+def _tags(model: type[BaseModel]) -> list[Any]:
+    """The words by which a model is told from the others of a union, as pydantic puts them into locations."""
+    return [
+        tag
+        for field in model.model_fields.values()
+        if get_origin(field.annotation) is Literal
+        for tag in get_args(field.annotation)
     ]
 
 
