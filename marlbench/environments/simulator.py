@@ -176,15 +176,7 @@ class TensorSimulator(BatchedEnvironment):
         if self._drawn:
             self._ends = (ended, {name: value.clone() for name, value in self.memory.items()})
         self._episode += ended
-        fresh = self.start(derive(self._keys, self._episode))
-        if every_row:
-            self.memory = fresh
-        else:
-            for name, value in fresh.items():
-                mask = ended.view(-1, *(1,) * (value.dim() - 1))
-                self.memory[name] = torch.where(mask, value, self.memory[name])
-            self._elapsed.masked_fill_(ended, 0)
-        self.restore()
+        self._restart(ended, every_row)
         step = self._show(reward)
         step.terminated = terminated.unsqueeze(1).expand_as(self._no)
         step.truncated = truncated.unsqueeze(1).expand_as(self._no)
@@ -195,6 +187,18 @@ class TensorSimulator(BatchedEnvironment):
         step.final_available_actions = final_available
         step.metrics = metrics
         return step
+
+    def _restart(self, ended: Tensor, every_row: bool) -> None:
+        """Begin the present episodes of the rows that ended, bool [row]."""
+        fresh = self.start(derive(self._keys, self._episode))
+        if every_row:
+            self.memory = fresh
+        else:
+            for name, value in fresh.items():
+                mask = ended.view(-1, *(1,) * (value.dim() - 1))
+                self.memory[name] = torch.where(mask, value, self.memory[name])
+            self._elapsed.masked_fill_(ended, 0)
+        self.restore()
 
     def state_dict(self) -> dict[str, object]:
         return {
