@@ -101,13 +101,6 @@ def test_studies_are_found_by_name_and_listed_apart(write: Any, suites: Path) ->
         ("[0.1]}}", "[0.3]}}", "", "the axis 'learning_rate' has no level 0.3", "'0.5'"),
         ("where: {learning_rate", "where: {learning_rat", "", "no grid has the axis", "'learning_rate'"),
         ("algorithm: rival, task", "algorithm: other, task", "", "no cell of the suite is meant", ""),
-        (
-            "a: {algorithm: learner",
-            "a: {algorithm: [learner, rival]",
-            "",
-            "several entries stand at one",
-            "best",
-        ),
         ("      better: lower\n", "", "metric:", "which end of 'steps_of_wind' is better?", "better: lower"),
         ("over: learning_rate", "over: learning_rats", "", "no axis 'learning_rats' here", "'learning_rate'"),
         ("over: learning_rate", "over: wind, order: [0.5, 7]", "", "wind has no 7 here", "0.5"),

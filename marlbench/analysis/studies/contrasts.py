@@ -58,12 +58,12 @@ class Linear:
 
         There is no interval where a group has a single run.
         """
-        from scipy.stats import t
+        from scipy.special import stdtrit
 
         if any(spreads[key].n < 2 for key in self.slopes):
             return Estimate(math.exp(self.value) if self.logarithmic else self.value, None, None)
         deviation, freedom = self.scale(spreads)
-        half = float(t.ppf(1 - error / 2, freedom)) * deviation if deviation else 0.0
+        half = float(stdtrit(freedom, 1 - error / 2)) * deviation if deviation else 0.0
         ends = (self.value, self.value - half, self.value + half)
         return Estimate(*(math.exp(end) if self.logarithmic else end for end in ends))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from marlbench.analysis.report.canvas import count_axis, legend, line_with_band, paper, settle
 from marlbench.analysis.report.style import Style, styles
+from marlbench.analysis.studies.contrasts import Linear, key_of
 from marlbench.analysis.studies.findings import Findings, name_of
 from marlbench.analysis.studies.spreads import Spread, spread
 from marlbench.catalog.study import Spot
@@ -36,12 +37,11 @@ class Seen:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % t-interval of the mean; the mean itself where a single run shows no spread."""
-        from scipy.stats import t
-
-        if self.spread.n < 2:
-            return self.spread.value, self.spread.value
-        half = float(t.ppf(1 - _ERROR / 2, self.spread.freedom)) * math.sqrt(self.spread.variance)
-        return self.spread.value - half, self.spread.value + half
+        key = key_of(self.spot)
+        found = Linear(self.spread.value, {key: 1.0}).estimate({key: self.spread}, _ERROR)
+        if found.low is None or found.high is None:
+            return found.point, found.point
+        return found.low, found.high
 
 
 def draw(findings: Findings) -> Figure | None:

@@ -18,9 +18,7 @@ from marlbench.analysis.studies.contrasts import (
     members,
 )
 from marlbench.catalog.study import Place
-from marlbench.catalog.study_types import Claim, GapClosed, Level, Ratio, Side, Trend
-
-BEST = "best"
+from marlbench.catalog.study_types import Claim, GapClosed, Level, Ratio, Trend
 
 
 @dataclass(frozen=True)
@@ -84,11 +82,12 @@ def _together(claim: Claim, places: Sequence[Place], spreads: Spreads, error: fl
         estimate = linear(contrast, places, spreads).estimate(spreads, error)
         return Judged(estimate, _sides(claim, places, spreads, ""))
     # Half of the error for not taking the best for one of them, half for the interval.
-    plausible = plausible_best(contrast.sides[role], role, places, spreads, error / 2, higher, claim)
+    half = error / 2 if len(places[0].members[role]) > 1 else error
+    plausible = plausible_best(role, places, spreads, half, higher, claim)
     found = []
     for name in plausible:
-        _refuse_narrow_gaps(claim, places, spreads, error / 2, name)
-        found.append(linear(contrast, places, spreads, name).estimate(spreads, error / 2))
+        _refuse_narrow_gaps(claim, places, spreads, half, name)
+        found.append(linear(contrast, places, spreads, name).estimate(spreads, half))
     lows, highs = ([getattr(one, end) for one in found] for end in ("low", "high"))
     low, high = (None if None in ends else pick(ends) for ends, pick in ((lows, min), (highs, max)))
     return Judged(
@@ -97,7 +96,6 @@ def _together(claim: Claim, places: Sequence[Place], spreads: Spreads, error: fl
 
 
 def plausible_best(
-    side: Side,
     role: str,
     places: Sequence[Place],
     spreads: Spreads,
@@ -118,7 +116,6 @@ def plausible_best(
     names.sort(key=lambda name: -sign * levels[name].value)
     if len(names) == 1:
         return names
-
     each = 2 * error / (len(names) - 1)
 
     def may_be_best(name: str) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from marlbench.catalog.study_types import Statistic
 
@@ -45,11 +46,21 @@ def spread(values: Sequence[float], statistic: Statistic) -> Spread:
     if statistic == "mean":
         return Spread(n, float(ordered.mean()), float(ordered.var(ddof=1)) / n, n - 1)
     if statistic == "median":
-        from scipy.stats.mstats import mjci
-
-        return Spread(n, float(np.median(ordered)), float(mjci(ordered, prob=[0.5])[0]) ** 2, n - 1)
+        return Spread(n, float(np.median(ordered)), _variance_of_median(ordered), n - 1)
     cut = n // 4
     kept = n - 2 * cut
     winsorised = np.clip(ordered, ordered[cut], ordered[n - 1 - cut])
     squares = float(((winsorised - winsorised.mean()) ** 2).sum())
     return Spread(n, float(ordered[cut : n - cut].mean()), squares / (kept * (kept - 1)), kept - 1)
+
+
+def _variance_of_median(ordered: NDArray[np.float64]) -> float:
+    """That of the median of a resample, which is the i-th of n runs with probability I(i / n) - I((i - 1) / n).
+
+    I is the distribution function of Beta((n + 1) / 2, (n + 1) / 2); exact for odd n.
+    """
+    from scipy.special import betainc
+
+    half = (len(ordered) + 1) / 2
+    weights = np.diff(betainc(half, half, np.linspace(0, 1, len(ordered) + 1)))
+    return float(weights @ ordered**2 - (weights @ ordered) ** 2)
