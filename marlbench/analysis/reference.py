@@ -15,8 +15,8 @@ from pydantic import Field, ValidationError
 
 import marlbench
 from marlbench.catalog.document import shown
-from marlbench.catalog.provenance import first_problem, validate
 from marlbench.catalog.fields import NAME_PATTERN, Model, Name, Positive
+from marlbench.catalog.provenance import first_problem, validate
 from marlbench.errors import ConfigurationError, StoreError, did_you_mean
 from marlbench.store import durable
 

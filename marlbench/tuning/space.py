@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, ValidationError, model_validator
 
 from marlbench.catalog.document import parse, read_document, scalar
-from marlbench.catalog.provenance import first_problem, validate
 from marlbench.catalog.fields import Model
+from marlbench.catalog.provenance import first_problem, validate
 from marlbench.errors import ConfigurationError, UsageError
 
 if TYPE_CHECKING:
