@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from marlbench.catalog.fields import Globs, Levels, LevelValue, Model, Name, Text
 
-Reading = Literal["final", "maximum", "area", "steps_to", "train"]
+Reading = Literal["final", "last", "maximum", "area", "steps_to", "train"]
 Statistic = Literal["mean", "iqm", "median"]
 
 
@@ -109,8 +109,8 @@ class Measure(Model):
 
     Attributes:
         metric: by default the metric of the task's score; `score` is the score itself.
-        reading: `final`: of the absolute evaluation, or the last where there is none; `maximum` and `area` (mean
-            over the training): of the evaluations; `steps_to`: environment steps until an evaluation reaches
+        reading: `final`: of the absolute evaluation (the best policy), or the last where there is none; `last`: of the
+            last evaluation; `maximum` and `area` (mean over the training): of the evaluations; `steps_to`: environment steps until an evaluation reaches
             `reach`, or all steps of the run where none does; `train`: the last record of a training measure.
         factor, offset: the value is multiplied and shifted by these.
         better: which end is better, where the task's score does not tell.

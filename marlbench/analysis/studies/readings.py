@@ -80,10 +80,11 @@ def reading(measure: Measure, finished: Finished) -> float | None:
 def _raw(measure: Measure, finished: Finished) -> float | None:
     if measure.reading == "train":
         return _trained(measure, finished)
-    if measure.reading == "final":
+    if measure.reading in ("final", "last"):
         if finished.diverged:
             return _ruled(measure, finished.cell)
-        for values in (finished.outcome["absolute"], finished.outcome["final"]):
+        absolute = [finished.outcome["absolute"]] if measure.reading == "final" else []
+        for values in (*absolute, finished.outcome["final"]):
             if values:
                 return _value(measure, finished.cell, values)
         return None
