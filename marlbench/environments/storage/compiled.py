@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numba
+import numba.extending
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -25,8 +26,17 @@ _STAMP = _stamp()
 
 def inner(function: F) -> F:
     """A function that only compiled functions call: it needs no way in from Python, and lies in their caches."""
-    made = numba.njit(error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
-    return made  # type: ignore[no-any-return]
+    return _njit(no_cpython_wrapper=True)(function)
+
+
+def inlined(function: F) -> F:
+    """A short one that is called often: what it is given is never passed."""
+    return _njit(no_cpython_wrapper=True, forceinline=True)(function)
+
+
+def _njit(**options: bool) -> Callable[[F], F]:
+    made: Callable[[F], F] = numba.njit(error_model="numpy", no_cfunc_wrapper=True, **options)
+    return made
 
 
 def compiled(function: F) -> F:
@@ -35,11 +45,29 @@ def compiled(function: F) -> F:
     The result is cached beside this file, under NUMBA_CACHE_DIR, or in the user's cache, whichever can be written
     first; where none can, every process compiles.
     """
-    made = numba.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
+    made: Any = _njit(nogil=True)(function)
     try:
         made.enable_caching()
         # numba looks at the function's own file alone, and would keep what it inlined from the others.
         made._cache._cache_file._source_stamp = _STAMP
     except (RuntimeError, AttributeError):
         pass
-    return made  # type: ignore[no-any-return]
+    compiled_function: F = made
+    return compiled_function
+
+
+@numba.extending.intrinsic
+def unowned(typing: Any, array: Any) -> Any:
+    """A view of an array that does not count references, which costs more than a request does otherwise.
+
+    For arrays that the caller of the compiled function holds all the while.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = context.make_array(array)
+        view = kind(context, builder, arguments[0])
+        view.meminfo = view.meminfo.type(None)
+        view.parent = view.parent.type(None)
+        return view._getvalue()
+
+    return array(array), build

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from marlbench.environments.storage.compiled import compiled, inner
+from marlbench.environments.storage.compiled import compiled, inner, unowned
 from marlbench.environments.storage.devices import (
     READ,
     READ_PAGE,
@@ -36,10 +36,27 @@ def feed_of(feeds: Feeds, number: int) -> Feed:
     which = feeds.of_row[number]
     length = feeds.lengths[which]
     return Feed(
-        feeds.arrivals[which, :length],
-        feeds.requests[which, :length],
-        feeds.offsets[which],
-        feeds.following[which],
+        unowned(feeds.arrivals[which, :length]),
+        unowned(feeds.requests[which, :length]),
+        unowned(feeds.offsets[which]),
+        unowned(feeds.following[which]),
+    )
+
+
+@inner
+def held(rules: Rules) -> Rules:
+    """The rules, without counting references to their table."""
+    return Rules(
+        unowned(rules.table),
+        rules.batch,
+        rules.window,
+        rules.hot,
+        rules.cold,
+        rules.closed,
+        rules.load,
+        rules.unit,
+        rules.ping_pong,
+        rules.reward,
     )
 
 
@@ -47,7 +64,7 @@ def feed_of(feeds: Feeds, number: int) -> Feed:
 def begin_rows(rows: Row, feeds: Feeds, rules: Rules, chosen: Any) -> None:
     """The rows whose numbers are given, int64 [row], await their coming request."""
     for number in chosen:
-        row = Row(rows.pages[number], rows.heaps[number], rows.state[number])
+        row = Row(unowned(rows.pages[number]), unowned(rows.heaps[number]), rows.state[number])
         await_next(row, feed_of(feeds, number), rules)
 
 
@@ -59,13 +76,14 @@ def simulate_rows(rows: Row, feeds: Feeds, rules: Rules, requests: int, latencie
         requests: at most so many in each row.
         latencies: float64 [row, requests] to be filled, or [row, 0].
     """
+    rules = held(rules)
     one = np.zeros(1, np.float32)
     keep = latencies.shape[1] > 0
     for number in range(rows.pages.shape[0]):
-        row = Row(rows.pages[number], rows.heaps[number], rows.state[number])
+        row = Row(unowned(rows.pages[number]), unowned(rows.heaps[number]), rows.state[number])
         feed = feed_of(feeds, number)
         for index in range(min(requests, feed.arrivals.shape[0])):
-            latency = serve(row, feed, rules, 0, 0, one)
+            latency = serve(row, feed, rules, 0, 0, unowned(one))
             if keep:
                 latencies[number, index] = latency
 
@@ -90,11 +108,12 @@ def step_rows(rows: Row, feeds: Feeds, rules: Rules, action: Any, reward: Any, o
             code = action[number, agent]
             if own[agent] and (code >= devices or (code < 0 and player != -1 - code)):
                 return number
+    rules = held(rules)
     one = np.zeros(1, np.float32)
     for number in range(rows.pages.shape[0]):
-        row = Row(rows.pages[number], rows.heaps[number], rows.state[number])
+        row = Row(unowned(rows.pages[number]), unowned(rows.heaps[number]), rows.state[number])
         feed = feed_of(feeds, number)
-        serve(row, feed, rules, action[number, 0], action[number, 1], one)
+        serve(row, feed, rules, action[number, 0], action[number, 1], unowned(one))
         pay(row, feed, rules, reward[number])
         over[number] = row.state.whole[TIME] >= feed.arrivals.shape[0]
     return -1
@@ -106,7 +125,7 @@ def show_rows(
 ) -> None:
     """What all rows show, into zeros: float32 [row, 2, features], [row, features], bool [row, 2, action], [row, 2]."""
     for number in range(rows.pages.shape[0]):
-        row = Row(rows.pages[number], rows.heaps[number], rows.state[number])
+        row = Row(unowned(rows.pages[number]), unowned(rows.heaps[number]), rows.state[number])
         feed = feed_of(feeds, number)
         largest = feeds.largest[feeds.of_row[number]]
         acts = acting[number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from marlbench.environments.storage.compiled import inner
+from marlbench.environments.storage.compiled import inlined, inner
 from marlbench.environments.storage.layout import (
     ACTING,
     AGENT,
@@ -41,7 +41,7 @@ from marlbench.environments.storage.players import migrate
 from marlbench.environments.storage.transfers import make_room, occupy
 
 
-@inner
+@inlined
 def may_act(row: Row, rules: Rules) -> int:
     """1 where a batch of candidates is queued and all devices are idle when the coming request arrives, else 0."""
     whole = row.state.whole
@@ -57,7 +57,7 @@ def may_act(row: Row, rules: Rules) -> int:
     return 1
 
 
-@inner
+@inlined
 def collect(row: Row, rules: Rules, first: int, count: int) -> None:
     """Queue the candidates after a request of `count` pages from `first`."""
     migrator = row.state.whole[MIGRATOR]

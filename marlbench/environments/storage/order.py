@@ -5,7 +5,7 @@ The slowest device holds everything and evicts nothing, so its pages are in no o
 
 from __future__ import annotations
 
-from marlbench.environments.storage.compiled import inner
+from marlbench.environments.storage.compiled import inlined, inner
 from marlbench.environments.storage.layout import (
     BELADY,
     BUCKETS,
@@ -20,13 +20,13 @@ from marlbench.environments.storage.layout import (
 )
 
 
-@inner
+@inlined
 def bucket(row: Row, rule: int, page: int) -> int:
     """The list of its device that a page is in."""
     return min(row.pages[page, COUNT], BUCKETS - 1) if rule == LFU else 0
 
 
-@inner
+@inlined
 def link(row: Row, rule: int, page: int, device: int) -> None:
     """A page that lies on the device is the last of its like to leave."""
     pages, lists = row.pages, row.state.lists
@@ -48,7 +48,7 @@ def link(row: Row, rule: int, page: int, device: int) -> None:
         row.state.devices[device, LOWEST] = which
 
 
-@inner
+@inlined
 def unlink(row: Row, rule: int, page: int, device: int) -> None:
     """A page leaves the order of its device; call before its count or next use changes."""
     pages, lists = row.pages, row.state.lists
@@ -75,7 +75,7 @@ def unlink(row: Row, rule: int, page: int, device: int) -> None:
         lists[device, which, 1] = before
 
 
-@inner
+@inlined
 def victim(row: Row, rule: int, device: int) -> int:
     """The page that the device would evict; -1 where it could not."""
     if rule == BELADY:
@@ -89,7 +89,7 @@ def victim(row: Row, rule: int, device: int) -> int:
     return row.state.lists[device, which, 1] if which < BUCKETS else -1
 
 
-@inner
+@inlined
 def farther(row: Row, page: int, other: int) -> bool:
     """Whether a page is used later than another; of two that are used at once, the higher number goes first."""
     one, two = row.pages[page, NEXT_USE], row.pages[other, NEXT_USE]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marlbench.environments.storage.compiled import inner
+from marlbench.environments.storage.compiled import inlined, inner
 from marlbench.environments.storage.layout import (
     AFTER,
     CAPACITY,
@@ -27,7 +27,7 @@ from marlbench.environments.storage.layout import (
 from marlbench.environments.storage.order import victim
 
 
-@inner
+@inlined
 def place(row: Row, rules: Rules, placer: int, first: int, count: int, write: int, next_use: int) -> int:
     """The device for a request.
 

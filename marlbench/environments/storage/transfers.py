@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from marlbench.environments.storage.compiled import inner
+from marlbench.environments.storage.compiled import inlined
 from marlbench.environments.storage.devices import READ, READ_PAGE, WRITE, WRITE_PAGE
 from marlbench.environments.storage.layout import CAPACITY, DEVICE, END, USED, Row, Rules
 from marlbench.environments.storage.order import link, unlink, victim
 
 
-@inner
+@inlined
 def make_room(row: Row, rule: int, last: int, target: int, incoming: int) -> None:
     """Evict until the target can take so many pages, and the devices behind it what they got.
 
@@ -30,7 +30,7 @@ def make_room(row: Row, rule: int, last: int, target: int, incoming: int) -> Non
             row.state.scratch[device] += 1
 
 
-@inner
+@inlined
 def occupy(row: Row, rules: Rules, source: int, target: int, pages: int, since: float) -> float:
     """Both devices are busy with one transfer of so many pages; returns for how long."""
     table = rules.table

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from marlbench.environments.storage.compiled import inner
+from marlbench.environments.storage.compiled import inlined
 from marlbench.environments.storage.devices import READ, READ_PAGE, SEQUENTIAL_READ, WRITE, WRITE_PAGE
 from marlbench.environments.storage.layout import (
     ACTING,
@@ -59,7 +59,7 @@ from marlbench.environments.storage.transfers import make_room, occupy
 NEAR = 5
 
 
-@inner
+@inlined
 def serve(row: Row, feed: Feed, rules: Rules, placement: int, migration: int, one: Any) -> float:
     """The coming request, and before it what migration decides.
 
@@ -158,7 +158,7 @@ def serve(row: Row, feed: Feed, rules: Rules, placement: int, migration: int, on
     return latency
 
 
-@inner
+@inlined
 def await_next(row: Row, feed: Feed, rules: Rules) -> None:
     """When the coming request arrives, and whether migration may act before it."""
     whole, real = row.state.whole, row.state.real
@@ -170,7 +170,7 @@ def await_next(row: Row, feed: Feed, rules: Rules) -> None:
     whole[ACTING] = may_act(row, rules)
 
 
-@inner
+@inlined
 def _transfer(
     row: Row, rules: Rules, device: int, first: int, count: int, arrival: float, base: int, pages: int = -1
 ) -> float:
@@ -186,7 +186,7 @@ def _transfer(
     return done
 
 
-@inner
+@inlined
 def _touch(row: Row, feed: Feed, rules: Rules, index: int, target: int, incoming: int) -> None:
     """Count the access, and take the pages that have to go elsewhere to the target, making room there."""
     whole, pages, devices = row.state.whole, row.pages, row.state.devices
