@@ -20,6 +20,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from marlbench.algorithms import tuned
 from marlbench.algorithms.actor_critic import ActorCritic, ActorCriticHyperparameters, mean, normalised
 from marlbench.algorithms.critic_inputs import CriticInput
 from marlbench.algorithms.samples import Batch, Samples
@@ -53,6 +54,7 @@ class A2C(ActorCritic):
 
     revision = 1
     Hyperparameters = A2CHyperparameters
+    settings = tuned.A2C
     compares_policies = False
 
     @classmethod

@@ -169,7 +169,11 @@ class BoltzmannPolicy(StackPolicy):
         else:
             if mode not in self._thresholds:
                 self._thresholds[mode] = boltzmann_thresholds(self.table(), None, temperature)
-            thresholds = torch.embedding(self._thresholds[mode].flatten(0, 1), entries)
+            known = self._thresholds[mode]
+            if known.shape[-1] == 1:
+                thresholds = known.take(entries).unsqueeze(-1)
+            else:
+                thresholds = torch.embedding(known.flatten(0, 1), entries)
         return chosen(thresholds, noise), None
 
     @no_grad()

@@ -39,7 +39,7 @@ from marlbench.algorithms.base import (
 )
 from marlbench.algorithms.boltzmann import BoltzmannPolicy
 from marlbench.algorithms.distributions import inverse_cumulative, mask_logits
-from marlbench.algorithms.recent_steps import RecentSteps, whole_or_single
+from marlbench.algorithms.recent_steps import RecentSteps, discounts, whole_or_single
 from marlbench.algorithms.sharing import Sharing, SharingOption
 from marlbench.algorithms.stack import ParameterStack
 from marlbench.algorithms.value_network import ValueNetwork
@@ -105,6 +105,8 @@ class DQN(Algorithm):
         )
         self.stack = ParameterStack(self.network.layout, setting.members * sharing.groups, device)
         self._initialise(sharing.groups)
+        assert self.stack.flat.grad is not None
+        self.gradient = self.stack.view(self.stack.flat.grad)
         self.target = self.stack.flat.detach().clone()
         self.target_parameters = self.stack.view(self.target)
         self.optimiser = Adam(self.stack, hyperparameters.learning_rate)
@@ -114,6 +116,7 @@ class DQN(Algorithm):
         self.generators = generators(setting.seeds, stream=2)
         self.horizon = hyperparameters.learning_fraction * setting.steps
         self.episodes = not specification.continuing
+        self.powers = discounts(hyperparameters.discount, hyperparameters.n_step, device)
         self.replay = self._replay()
         self._target_table: Tensor | None = None
         self.steps = self.copied_at = 0
@@ -296,7 +299,7 @@ class DQN(Algorithm):
         index = replay.sequences(assignment.member, start, steps)
         cut = replay.take("cut", index[..., :-1]) if self.episodes else None
         whole = start < (replay.count - steps + 1) * width
-        returns = whole_or_single(replay.take("reward", index), cut, whole, options.discount)
+        returns = whole_or_single(replay.take("reward", index), cut, whole, self.powers)
         first = index[..., 0]
         last = torch.where(returns.whole, index[..., -1], first)
         lesson = {"reward": returns.reward, "discount": returns.discount, "tie": tie}
@@ -342,7 +345,7 @@ class DQN(Algorithm):
             value, target = table.flatten(1).gather(1, done), self._target(lesson, following)
             error = (value - target).clamp_(-options.huber_threshold, options.huber_threshold)
             slope = torch.zeros_like(table.flatten(1)).scatter_add_(1, done, error.div_(options.batch))
-            self.network.backward(self.stack, layers, inputs, slope.view_as(table))
+            self.network.backward(self.stack.parameters, self.gradient, layers, inputs, slope.view_as(table))
             return value, self._huber(value, target)
 
     def _learn_samples(self, lesson: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

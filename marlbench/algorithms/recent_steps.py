@@ -25,24 +25,25 @@ class Returns:
     whole: Tensor
 
 
-def whole_or_single(reward: Tensor, cut: Tensor | None, taken: Tensor, discount: float) -> Returns:
+def discounts(discount: float, steps: int, device: torch.device) -> Tensor:
+    """gamma^0 to gamma^n: [n + 1]."""
+    return discount ** torch.arange(steps + 1, device=device, dtype=torch.float32)
+
+
+def whole_or_single(reward: Tensor, cut: Tensor | None, taken: Tensor, powers: Tensor) -> Returns:
     """n-step returns where the sequence has n steps, and 1-step returns where it is shorter (arXiv 2601.05509 [code]).
 
     Args:
         reward: of n consecutive steps, [..., n].
         cut: bool [..., n - 1]: the agent's episode ended with the step; None where no episode ends.
         taken: bool [...]: all n steps have been taken.
-        discount: gamma.
+        powers: what `discounts` made of gamma and n.
     """
     steps, whole = reward.shape[-1], taken
     if cut is not None and steps > 1:
         whole = whole & ~cut.any(-1)
-    powers = discount ** torch.arange(steps, device=reward.device, dtype=reward.dtype)
-    return Returns(
-        torch.where(whole, reward @ powers, reward[..., 0]),
-        torch.where(whole, discount**steps, discount).to(reward.dtype),
-        whole,
-    )
+    summed = torch.where(whole, reward @ powers[:-1], reward[..., 0])
+    return Returns(summed, torch.where(whole, powers[-1], powers[1]), whole)
 
 
 class RecentSteps:
@@ -69,6 +70,7 @@ class RecentSteps:
         self.device = device
         self.values = {name: self._room(shape, dtype) for name, (shape, dtype) in fields.items()}
         self.written = 0
+        self._steps = torch.arange(capacity, device=device) * (rows * agents)
 
     def _room(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         lead = (self.members, self.capacity, self.rows, self.agents)
@@ -98,9 +100,8 @@ class RecentSteps:
             start: the first of them, (age x rows + row) x agents + agent, int64 [...]; the oldest kept has the age 0.
         """
         width = self.rows * self.agents
-        first = (self.written - self.count) % self.capacity
-        offset = torch.arange(first, first + steps, device=self.device) * width
-        place = (start.unsqueeze(-1) + offset).remainder_(self.capacity * width)
+        first = (self.written - self.count) % self.capacity * width
+        place = (start.unsqueeze(-1) + (self._steps[:steps] + first)).remainder_(self.capacity * width)
         return place if self.members == 1 else place.add_((member * (self.capacity * width)).unsqueeze(-1))
 
     def take(self, name: str, index: Tensor) -> Tensor:

@@ -132,3 +132,26 @@ MADDPG = {
         },
     )
 }
+A2C = {
+    "co_player_inference": TunedSettings(
+        "arXiv 2602.16301, A2C on the mixed pool of its final stage [paper], with 4,096 trajectories of 100 rounds in "
+        "a batch (rows); a learner for each agent, no hidden layer before the recurrent unit [unverified]",
+        {
+            "sharing": "independent",
+            "agent_identity": False,
+            "hidden": [],
+            "recurrent_units": 128,
+            "sequence_length": 100,
+            "rollout_length": 100,
+            "learning_rate": 1e-3,
+            "discount": 0.99,
+            "trace_decay": 1.0,
+            "value_coefficient": 0.5,
+            "entropy_coefficient": 0.01,
+            "normalise_advantages": True,
+            "maximum_gradient_norm": 1.0,
+            "value_normalisation": False,
+            "reward_scale": 0.02,
+        },
+    )
+}

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from marlbench.algorithms.stack import MultilayerPerceptron, ParameterStack
+from marlbench.algorithms.stack import MultilayerPerceptron
 
 
 class ValueNetwork(MultilayerPerceptron):
-    """relu after every layer but the last. Its parameters are all of their stack's."""
+    """relu after every layer but the last."""
 
     def layers(self, parameters: Mapping[str, Tensor], features: Tensor) -> list[Tensor]:
         """What every layer says of [stack, sample, inputs]: [stack, sample, units] each, the outputs last."""
@@ -24,19 +24,25 @@ class ValueNetwork(MultilayerPerceptron):
             found.append(torch.baddbmm(bias, features, weight))
         return found
 
-    def backward(self, stack: ParameterStack, layers: list[Tensor], inputs: Tensor, slope: Tensor) -> None:
-        """Set the stack's gradient.
+    def backward(
+        self,
+        parameters: Mapping[str, Tensor],
+        gradient: Mapping[str, Tensor],
+        layers: list[Tensor],
+        inputs: Tensor,
+        slope: Tensor,
+    ) -> None:
+        """Fill the gradient.
 
         Args:
+            gradient: where it goes, shaped as the parameters.
             layers: what `layers` returned for `inputs`.
             slope: of the loss in the outputs, [stack, sample, outputs].
         """
-        assert stack.flat.grad is not None
-        gradient = stack.view(stack.flat.grad)
         for layer in range(len(layers) - 1, -1, -1):
             before = layers[layer - 1] if layer else inputs
             gradient[f"{self.name}.{layer}.weight"].copy_(torch.bmm(before.transpose(1, 2), slope))
             torch.sum(slope, 1, keepdim=True, out=gradient[f"{self.name}.{layer}.bias"])
             if layer:
-                weight = stack.parameters[f"{self.name}.{layer}.weight"]
+                weight = parameters[f"{self.name}.{layer}.weight"]
                 slope = torch.bmm(slope, weight.transpose(1, 2)).mul_(before > 0)

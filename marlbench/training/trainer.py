@@ -218,8 +218,9 @@ class Trainer:
         """Count one joint step of a training that is its own evaluation: name -> [member x row]."""
         windows = self._windows()[1:]
         for name, value in values.items():
-            mean = value.to(torch.float64).view(self.members, self.rows)
-            mean = mean.squeeze(1) if self.rows == 1 else mean.mean(1)
+            mean = value.to(torch.float64)
+            if self.rows > 1:
+                mean = mean.view(self.members, self.rows).mean(1)
             for window in windows:
                 window.add(name, mean, 1.0)
 

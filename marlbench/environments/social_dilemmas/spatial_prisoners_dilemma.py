@@ -72,7 +72,8 @@ class SpatialPrisonersDilemma(TensorSimulator):
             continuing=True,
         )
         super().__init__(parameters, rows, device)
-        self._lattice = lattice(parameters.side).flatten().to(device)
+        seen = torch.cat([lattice(parameters.side), torch.arange(self.agents).unsqueeze(1)], 1)
+        self._lattice = seen.flatten().to(device)
         # The payoff is linear in what is seen afterwards: with d of four neighbours that defect it is
         # 1 - (1 + D_r) d / 4 for a cooperator and D_r more for a defector.
         strength = parameters.dilemma_strength
@@ -95,13 +96,13 @@ class SpatialPrisonersDilemma(TensorSimulator):
 
     def _of_neighbours(self, values: Tensor) -> Tensor:
         """[row, agent] -> [row, agent, neighbour]."""
-        if self.topology == "lattice":
-            return values.index_select(1, self._lattice).view(-1, self.agents, NEIGHBOURS)
         index = self.memory["neighbours"].flatten(1)
         return values.gather(1, index).view(-1, self.agents, NEIGHBOURS)
 
     def _view(self, last: Tensor) -> Tensor:
         """What everybody sees of the last actions [row, agent]: [row, agent, neighbours and self]."""
+        if self.topology == "lattice":
+            return last.index_select(1, self._lattice).view(-1, self.agents, NEIGHBOURS + 1)
         return torch.cat([self._of_neighbours(last), last.unsqueeze(-1)], -1)
 
     def restore(self) -> None:
@@ -112,7 +113,7 @@ class SpatialPrisonersDilemma(TensorSimulator):
         seen = self._view(chosen)
         reward = torch.addmv(self._one, seen.view(-1, NEIGHBOURS + 1), self._payoff).view(chosen.shape)
         self.memory["last"] = chosen
-        self.memory["level"] = 1.0 - chosen.mean(1)
+        self.memory["level"] = torch.sub(self._one, chosen.mean(1))
         if self.topology == "well_mixed":
             self.memory["key"] = derive(self.memory["key"], 2)
             self.memory["neighbours"] = well_mixed(self.memory["key"], self.agents, NEIGHBOURS)
