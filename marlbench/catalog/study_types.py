@@ -138,6 +138,8 @@ class Claim(Measure):
         statistic: over the runs of one task and algorithm entry.
         places: `mean` takes the contrast over all places together; `every` demands it at each.
         least: fewest runs of every task and entry that it takes; by default the study's.
+        normal: the runs may be taken as normally distributed, so that `least` of them suffice; otherwise a verdict
+            takes so many that a test without assumptions could give it.
     """
 
     says: Text
@@ -148,6 +150,7 @@ class Claim(Measure):
     places: Literal["mean", "every"] = "mean"
     holds: Holds
     least: Annotated[int, Field(ge=2)] | None = None
+    normal: bool = False
 
 
 class HeatMap(Measure):

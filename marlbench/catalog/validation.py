@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from marlbench import plugins
@@ -81,8 +83,12 @@ def _build_task(groups: list[CellGroup]) -> None:
         for group in groups:
             with _told(document, ("algorithms", group.cell.label), f"on the task '{cell.task}': "):
                 method = plugins.load("algorithms", group.cell.algorithm)
-                setting = Setting(specification, (group.cell.seed,), 1, group.cell.steps, device)
-                method(setting, method.Hyperparameters(**group.cell.hyperparameters)).close()
+                # In files with holes instead of in memory: a replay may be larger than that.
+                with TemporaryDirectory() as folder:
+                    setting = Setting(
+                        specification, (group.cell.seed,), 1, group.cell.steps, device, Path(folder)
+                    )
+                    method(setting, method.Hyperparameters(**group.cell.hyperparameters)).close()
     finally:
         environment.close()
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from marlbench.analysis.curves import Curve
+
 # Two-sided error of the bars and bands, which are of single groups and not simultaneous.
 _ERROR = 0.05
 _PANEL = 2.3  # inches
@@ -206,29 +208,24 @@ def _curves(findings: Findings, wanted: Curves) -> Figure | None:
 
     evidence = findings.evidence
     spots = evidence.spots(wanted.of)
-    traces = {
-        one: [
-            trace
-            for cell in evidence.group(one).cells
-            if cell.id in evidence.finished and (trace := trace_of(cell, evidence.finished[cell.id].outcome))
+    tasks: dict[str, dict[str, Curve]] = {}
+    for one in spots:
+        done = [
+            evidence.finished[cell.id] for cell in evidence.group(one).cells if cell.id in evidence.finished
         ]
-        for one in spots
-    }
-    tasks: dict[str, dict[Spot, Any]] = {}
-    for one, of in traces.items():
-        if of:
-            tasks.setdefault(one.task, {})[one] = sample_efficiency([of], aggregate="mean")
+        if traces := [trace for found in done if (trace := trace_of(found.cell, found.outcome))]:
+            tasks.setdefault(one.task, {})[one.label] = sample_efficiency([traces], aggregate="mean")
     if not tasks:
         return None
     labels = list(dict.fromkeys(one.label for one in spots))
     looks = styles(labels)
     figure, places, columns = _grid_of_panels(len(tasks), labels)
     for axes, (task, curves) in zip(places, tasks.items(), strict=True):
-        for one, curve in curves.items():
-            line_with_band(axes, looks[one.label], curve.steps, curve.points, curve.low, curve.high)
+        for label, curve in curves.items():
+            line_with_band(axes, looks[label], curve.steps, curve.points, curve.low, curve.high)
         axes.set_title(task)
         count_axis(axes, "")
     figure.supxlabel("environment steps", fontsize=9)
     figure.supylabel("score", fontsize=9)
-    legend(figure, {label: looks[label] for label in labels}, columns)
+    legend(figure, looks, columns)
     return settle(figure)

@@ -4,8 +4,10 @@ A claim holds when the whole interval of its contrast lies where it says, does n
 elsewhere, and is undecided otherwise. With k claims each interval has the error (1 - confidence) / k (Bonferroni), so
 that no verdict of the study is wrong with the study's confidence.
 
-Two rules keep few runs from deciding: every group needs `least` runs, and the runs must be so many that a test without
-assumptions (all runs of a place exchanged among its groups) could reach that error at all.
+Two rules keep few runs from deciding: every group needs `least` runs, and where they are not known to be normal, the
+runs must be so many that a test without assumptions (the runs of a place exchanged among its groups, or the signs of
+the distances to a level) could reach that error at all. Runs that end in one of two modes, as in social dilemmas, are
+all in one of them too often by chance, and then show no spread.
 """
 
 from __future__ import annotations
@@ -157,6 +159,8 @@ def _too_few(
     short = sum(len(of) < least for of in values.values())
     if short:
         return f"{short} of {len(values)} groups of cells have fewer than {least} runs"
+    if claim.normal:
+        return ""
     parts = [[place] for place in places] if claim.places == "every" else [list(places)]
     smallest = max(2 / _arrangements(claim, part, values, best) for part in parts)
     if smallest > error:
