@@ -38,7 +38,7 @@ class SmacParameters(contract.Parameters):
     scenario: str = Field(description="name of a scenario of smacv2 or of a map of SMAC")
     enemies: Literal["nearest", "focus_fire", "retreat"] = Field(
         default="nearest",
-        description="whom enemies attack: the nearest, the weakest in reach, or the nearest, stepping back while wounded",
+        description="whom enemies attack: the nearest, the weakest in reach, or the nearest, but wounded step back",
     )
     extended_partial_observability: bool = Field(
         default=False,
