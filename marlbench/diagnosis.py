@@ -31,6 +31,12 @@ GITHUB_ONLY = {
     "smacv2": "pip install git+https://github.com/oxwhirl/smacv2.git, and StarCraft II 4.10 with SC2PATH set",
     "smac": "pip install git+https://github.com/oxwhirl/smac.git, and StarCraft II 4.10 with SC2PATH set",
 }
+# What an extra needs beyond its packages.
+EXTRA_NEEDS = {
+    "meltingpot": " (its build fetches pictures and bots from a host of its own, not from the package index, and it "
+    "needs TensorFlow; without it, marlbench[lab2d] plays clean_up and commons_harvest, and marlbench's own clean_up "
+    "and harvest need nothing)"
+}
 PYTHON = (3, 11)
 
 
@@ -191,7 +197,7 @@ def _extra(name: str, needed: list[Requirement]) -> Check:
         name,
         Status.OK if complete else Status.NOTE,
         detail,
-        "" if complete else f"pip install 'marlbench[{name}]'",
+        "" if complete else f"pip install 'marlbench[{name}]'{EXTRA_NEEDS.get(name, '')}",
     )
 
 

@@ -42,6 +42,16 @@ def is_image(space: Any) -> bool:
     return len(space.shape) == 3 or (len(space.shape) == 2 and space.dtype == np.uint8)
 
 
+def parts(space: Any) -> tuple[Any, Any] | None:
+    """The spaces of the image and of the vector of a Dict that has just these two; None of all others."""
+    from gymnasium.spaces import Dict
+
+    if not isinstance(space, Dict) or set(space.spaces) != {"image", "vector"}:
+        return None
+    image, vector = space["image"], space["vector"]
+    return (image, vector) if is_image(image) and size_of(vector) is not None else None
+
+
 def image_shape(space: Any, axis: Axis) -> Image:
     """(channels, height, width) of an image."""
     if len(space.shape) == 2:
@@ -68,13 +78,24 @@ def writer(space: Any, target: NDArray[np.float32], image: Image | None, axis: A
 
     Args:
         target: float32 [features], zero where nothing is written.
-        image: (channels, height, width) that all agents' images are padded to, at their lower right; None where
-            observations are vectors.
+        image: (channels, height, width) that all agents' images are padded to, at their lower right; a vector beside
+            the image follows it. None where observations are vectors.
         axis: which axis of three tells the channels.
     """
     from gymnasium.spaces import Box
     from gymnasium.spaces.utils import flatten
 
+    both = parts(space)
+    if image is not None and both is not None:
+        end = int(np.prod(image))
+        write_image = writer(both[0], target, image, axis)
+        write_vector = writer(both[1], target[end:], None, axis)
+
+        def write_both(observation: Any) -> None:
+            write_image(observation["image"])
+            write_vector(observation["vector"])
+
+        return write_both
     if image is not None:
         own = image_shape(space, axis)
         pixels = target[: int(np.prod(image))].reshape(image)[tuple(slice(side) for side in own)]

@@ -29,6 +29,7 @@ class Rules:
         episode_limit: steps after which an episode is truncated, if it is still going on.
         keeps_actions: whether the actions of the present episode are kept, so that it can be played again.
         channels: which axis of an image tells its channels; None finds out.
+        builder: `module:function` that builds the environment `id` from `kwargs`; '' for PettingZoo and gymnasium.
     """
 
     package: str
@@ -40,6 +41,7 @@ class Rules:
     episode_limit: int | None = None
     keeps_actions: bool = False
     channels: Literal["first", "last"] | None = None
+    builder: str = ""
 
     @property
     def name(self) -> str:
@@ -58,6 +60,9 @@ def build(rules: Rules, drawn: bool = False) -> Any:
         # pygame opens a window even for pictures that go into arrays.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
     module = _imported(rules.package)
+    if rules.builder:
+        where, _, name = rules.builder.partition(":")
+        return getattr(importlib.import_module(where), name)(rules.id, rules.kwargs)
     kwargs = {"render_mode": "rgb_array", **rules.kwargs} if drawn else rules.kwargs
     if rules.id:
         from marlbench.adapters.registered import build_registered
@@ -92,7 +97,15 @@ def _imported(package: str) -> Any:
 
 
 # Which extra of ours brings a package.
-_EXTRAS = {"mpe2": "mpe", "lbforaging": "lbforaging", "rware": "rware", "magent2": "magent2", "vmas": "vmas"}
+_EXTRAS = {
+    "mpe2": "mpe",
+    "lbforaging": "lbforaging",
+    "rware": "rware",
+    "magent2": "magent2",
+    "vmas": "vmas",
+    "meltingpot": "meltingpot",
+    "dmlab2d": "lab2d",
+}
 _FAMILIES = ("sisl", "butterfly", "classic")
 
 

@@ -327,7 +327,8 @@ class _Row:
 
     def render(self) -> NDArray[np.uint8]:
         """Draw the environment; at the first time, an equal one that the package can draw takes its place."""
-        if not self._drawn and "render_mode" not in self.rules.kwargs:
+        # What a builder of ours made can always be drawn.
+        if not self._drawn and not self.rules.builder and "render_mode" not in self.rules.kwargs:
             if self.steps and not self.rules.keeps_actions:
                 raise ConfigurationError(
                     f"{self.rules.name} was not asked for pictures when its episode began.",

@@ -16,6 +16,7 @@ from marlbench.adapters.codecs import (
     counts_of,
     image_shape,
     is_image,
+    parts,
     range_of,
     size_of,
 )
@@ -32,6 +33,7 @@ class Description:
         agents: names, in the order of `possible_agents`.
         observation_sizes: numbers in the flattened observation of each agent.
         image: (channels, height, width) where observations are images, padded to the largest; None of vectors.
+        beside: numbers in the vector beside an image; 0 where there is none.
         channels: which axis of the package's images tells their channels.
         types: of each agent; agents with equal spaces are of one type.
         action_counts: discrete actions of each agent; empty where actions are continuous.
@@ -44,6 +46,7 @@ class Description:
     agents: tuple[str, ...]
     observation_sizes: tuple[int, ...]
     image: Image | None
+    beside: int
     channels: Axis
     types: tuple[int, ...]
     action_counts: tuple[int, ...]
@@ -60,7 +63,7 @@ class Description:
     @property
     def longest(self) -> int:
         """Numbers in the longest observation, to which the others are padded with zeros."""
-        return max(self.observation_sizes) if self.image is None else int(np.prod(self.image))
+        return max(self.observation_sizes) if self.image is None else int(np.prod(self.image)) + self.beside
 
     @property
     def features(self) -> int:
@@ -85,10 +88,13 @@ def describe(environment: Any, rules: Rules) -> Description:
     acted = [environment.action_space(agent) for agent in agents]
     counts, common = _acted(agents, acted, rules.name)
     image: Image | None = None
-    solid = [space.shape for space in seen if len(space.shape or ()) == 3]
+    split = [parts(space) for space in seen]
+    pictures = [space if both is None else both[0] for space, both in zip(seen, split, strict=True)]
+    beside = max(0 if both is None else size_of(both[1]) or 0 for both in split)
+    solid = [space.shape for space in pictures if len(space.shape or ()) == 3]
     channels: Axis = rules.channels or ("first" if solid and channels_first(solid) else "last")
-    if all(is_image(space) for space in seen):
-        most = np.max([image_shape(space, channels) for space in seen], 0)
+    if all(is_image(space) for space in pictures):
+        most = np.max([image_shape(space, channels) for space in pictures], 0)
         image = (int(most[0]), int(most[1]), int(most[2]))
     kinds = [
         (space.shape if isinstance(space, Box) else repr(space), repr(action))
@@ -106,6 +112,7 @@ def describe(environment: Any, rules: Rules) -> Description:
         agents=agents,
         observation_sizes=tuple(size_of(space) or 0 for space in seen),
         image=image,
+        beside=beside,
         channels=channels,
         types=tuple(distinct.index(kind) for kind in kinds),
         action_counts=counts,

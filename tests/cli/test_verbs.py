@@ -256,6 +256,7 @@ def test_doctor_finds_what_is_needed(typed: Any, broken_plugin: str) -> None:
     # A plug-in of somebody else's breaks nothing of ours.
     assert found["algorithms: theirs"]["status"] == "warning"
     assert "pip install" in found["smacv2"]["hint"] or found["smacv2"]["status"] == "ok"
+    assert "TensorFlow" in found["meltingpot"]["hint"] or found["meltingpot"]["status"] == "ok"
 
 
 def test_doctor_tells_by_its_exit_code(typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
