@@ -27,4 +27,4 @@ OUTCOME = ("latency", "eviction_time", "evicted_pages")
 def features(devices: int) -> tuple[str, ...]:
     """Names of the columns of an observation, for a system of so many devices."""
     backlog = tuple(f"backlog_{device}" for device in range(devices))
-    return ("is_placement", "is_migration", *SHARED, *CODE, *OUTCOME, *backlog)
+    return ("is_placement", "is_migration", *SHARED, *CODE, *OUTCOME, *backlog, "interval")

@@ -50,7 +50,7 @@ def _since(time: int, then: int) -> float:
 
 @inner
 def _describe(row: Row, out: Any, page: int, count: int, write: int, requests: int, largest: int) -> None:
-    """The columns of SHARED and CODE that describe pages, from column 2 on."""
+    """The columns of SHARED and CODE that describe pages, from column 2 on, and the last one."""
     pages, devices = row.pages, row.state.devices
     last = row.heaps.shape[0]
     time = row.state.whole[TIME]
@@ -72,6 +72,8 @@ def _describe(row: Row, out: Any, page: int, count: int, write: int, requests: i
     out[14] = place
     out[15] = devices[0, USED] / devices[0, CAPACITY]
     out[16] = devices[last, USED] / devices[last, CAPACITY]
+    used = pages[page, LAST]
+    out[out.shape[0] - 1] = 1.0 if used < 0 else math.log1p(time - used) / _SCALE
 
 
 @inner
