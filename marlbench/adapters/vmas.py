@@ -104,6 +104,9 @@ class VmasEnvironment(BatchedEnvironment):
         self._inner = _build(parameters, rows, device)
         self._scenario, self._world = self._inner.scenario, self._inner.world
         self._agents = self._inner.agents
+        for entity in self._world.entities:
+            # Some scenarios put a tensor in its place while they play, and some agents observe colours.
+            entity.color = torch.as_tensor(entity.color, device=device)
         entities = {f"entity {number}": entity for number, entity in enumerate(self._world.entities)}
         self._objects = ObjectState({"scenario": self._scenario, "world": self._world, **entities}, _belongs)
         self._stream = _seeded(0, device)
@@ -181,7 +184,8 @@ class VmasEnvironment(BatchedEnvironment):
             self._advance(action)
             # Scenarios may work on the tensor that they returned before: each is copied at once.
             for index, agent in enumerate(self._agents):
-                reward[:, index] = self._scenario.reward(agent)
+                # Some have an axis of one behind that of the rows.
+                reward[:, index] = self._scenario.reward(agent).reshape(-1)
             self._observe(observation)
             done = self._scenario.done()
         terminated = done.clone()

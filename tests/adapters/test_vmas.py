@@ -80,7 +80,7 @@ def test_steps_are_the_librarys(scenario: str, kwargs: dict[str, Any], continuou
     for action in actions:
         seen, rewards, done, _ = theirs.step(told(ours, theirs, action))
         step = ours.step(action)
-        assert torch.equal(step.reward, torch.stack(rewards, 1))
+        assert torch.equal(step.reward, torch.stack([reward.flatten() for reward in rewards], 1))
         assert torch.equal(step.terminated, done.unsqueeze(1).expand_as(step.terminated))
         assert_seen(step.final_observation, seen)
         if bool(done.any()):
