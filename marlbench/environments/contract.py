@@ -167,6 +167,11 @@ class BatchedEnvironment(ABC):
         return {}
 
     @classmethod
+    def for_evaluation(cls, parameters: AnyParameters) -> AnyParameters:
+        """What evaluations are built with: other parameters where a task is tested on what it is not trained on."""
+        return parameters
+
+    @classmethod
     def examples(cls) -> list[AnyParameters]:
         """Small parameters, with short episodes, for every variant of the task: the contract test's cases."""
         return [cls.Parameters()]

@@ -91,7 +91,7 @@ class Rebuilt:
         self._class = environment_class(first)
         method = load("algorithms", first.algorithm)
         try:
-            self._parameters = self._class.Parameters(**first.parameters)
+            self._parameters = self._class.for_evaluation(self._class.Parameters(**first.parameters))
             hyperparameters = method.Hyperparameters(**first.hyperparameters)
         except ValidationError as error:
             reason = error.errors()[0]

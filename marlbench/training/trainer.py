@@ -82,9 +82,9 @@ class Trainer:
         parameters = environment.Parameters(**first.parameters)
 
         def build(rows: int) -> BatchedEnvironment:
-            return environment(parameters, rows, device)
+            return environment(environment.for_evaluation(parameters), rows, device)
 
-        self.environment = build(self.members * self.rows)
+        self.environment = environment(parameters, self.members * self.rows, device)
         specification = self.environment.specification
         if specification.continuing and self.protocol.kind == "episodic":
             raise ConfigurationError(

@@ -47,6 +47,13 @@ class StoragePlacement(BatchedEnvironment):
         return {"trace": sha256(parameters.trace)}
 
     @classmethod
+    def for_evaluation(cls, parameters: AnyParameters) -> AnyParameters:
+        assert isinstance(parameters, StorageParameters)
+        if parameters.test_workload is None:
+            return parameters
+        return StorageParameters(**parameters.model_dump() | {"workload": parameters.test_workload})
+
+    @classmethod
     def examples(cls) -> list[AnyParameters]:
         short: dict[str, Any] = {"requests": 6, "addresses": 30, "warm_up": 0.0}
         migrating = {"migration_batch": 1, "migration_window": 2, "interval": 60_000.0}
