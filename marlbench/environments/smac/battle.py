@@ -101,6 +101,7 @@ class Battle:
         radius = self.traits["radius"]
         torch.add(radius[self._first], radius[self._second], out=self._contact)
         if self.heals is not None:
+            self._recharge = self.heals * units.ENERGY_REGENERATION
             # Those who fly and those who walk do not touch.
             layer = self.heals[self._first] == self.heals[self._second]
             self._contact.mul_(layer)
@@ -203,25 +204,28 @@ class Battle:
     def _suffer(self, inflicted: Tensor, healed: Tensor | None) -> None:
         """Damage meets the shield first; armour is taken from each hit that comes through.
 
-        With hits of one size, of which ceil(hits * rest / damage) come through, this is exact; where hits of different
-        size meet a shield's end in one loop, those that come through count as so many average ones.
+        With hits of one size this is exact, hit by hit; where hits of different size meet a shield's end in one loop,
+        they count as so many average ones.
         """
         damage, hits = inflicted
-        health = self.unit[HEALTH]
+        health, armour = self.unit[HEALTH], self.traits["armour"]
         if self._has_shields:
             shield, calm = self.unit[SHIELD], self.unit[CALM]
             rest = (damage - shield).clamp_(min=0)
             shield.sub_(damage).clamp_(min=0)
-            through = (hits * rest).div_(damage.clamp(min=1)).ceil_()
             calm.add_(1).mul_(damage == 0)
             recovers = (calm > units.SHIELD_DELAY).logical_and_(self._alive)
             shield.add_(recovers, alpha=units.SHIELD_REGENERATION)
             torch.minimum(shield, self._shield_limit, out=shield)
+            # Some hits come through whole, and of one what the shield left of it.
+            each = (damage / hits.clamp(min=1)).clamp_(min=1)
+            whole = (rest / each).floor_()
+            part = torch.addcmul(rest, whole, each, value=-1)
+            loss = (each - armour).clamp_(min=units.LEAST_DAMAGE).mul_(whole)
+            loss.add_((part - armour).clamp_(min=units.LEAST_DAMAGE).mul_(part > 0))
         else:
-            rest, through = damage, hits
-        loss = torch.maximum(
-            torch.addcmul(rest, self.traits["armour"], through, value=-1), through * units.LEAST_DAMAGE
-        )
+            # No hit is smaller than armour and the least damage together.
+            loss = torch.addcmul(damage, armour, hits, value=-1)
         if healed is not None:
             health.add_(healed)
         health.sub_(loss).clamp_(min=0)
@@ -234,7 +238,7 @@ class Battle:
         missing = self._health_limit - self.unit[HEALTH]
         healed = missing.clamp_(max=units.HEALING).mul_(helpers > 0)
         cost = (healed / helpers.clamp(min=1)).gather(0, goal).mul_(healing).div_(units.HEALTH_PER_ENERGY)
-        energy.sub_(cost).add_(units.ENERGY_REGENERATION).clamp_(0, units.ENERGY_LIMIT)
+        energy.sub_(cost).add_(self._recharge).clamp_(0, units.ENERGY_LIMIT)
         return healed
 
     def _sides(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
