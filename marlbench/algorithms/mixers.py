@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Generator, Tensor, nn
@@ -32,6 +32,13 @@ class JointChoice:
     state: Tensor
     acting: Tensor | None
 
+    def flattened(self) -> JointChoice:
+        """With one axis of samples out of all between the member's and the last."""
+        rest = (self.best, self.state, self.acting)
+        best, state, acting = (None if values is None else values.flatten(1, -2) for values in rest)
+        assert state is not None
+        return JointChoice(self.chosen.flatten(1, -2), best, self.action.flatten(1, -2), state, acting)
+
     def counted(self, values: Tensor) -> Tensor:
         """[member, sample, agent] without those that do not act."""
         return values if self.acting is None else values * self.acting
@@ -43,10 +50,12 @@ class Mixer(ABC):
     Class attributes:
         needs_best: whether it compares what was chosen with the best.
         needs_state: whether it looks at the state.
+        written: whether it has `forward` and `backward`, which do without automatic differentiation.
     """
 
     needs_best: ClassVar[bool] = False
     needs_state: ClassVar[bool] = True
+    written: ClassVar[bool] = False
     networks: Sequence[MultilayerPerceptron] = ()
 
     @property
@@ -60,6 +69,17 @@ class Mixer(ABC):
     @abstractmethod
     def __call__(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> Tensor:
         """Q_tot, [member, sample]."""
+
+    def forward(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> tuple[Tensor, Any]:
+        """Q_tot without a graph, and what `backward` needs of it."""
+        raise NotImplementedError
+
+    def backward(
+        self, parameters: Mapping[str, Tensor], kept: Any, gradient: Tensor, into: Mapping[str, Tensor]
+    ) -> Tensor:
+        """The chain rule from dL / dQ_tot [member, sample] to dL / dQ_i [member, sample, agent], which is returned, and
+        to the parameters, whose gradient is written `into` tensors of their names."""
+        raise NotImplementedError
 
 
 class Hypernetwork(MultilayerPerceptron):

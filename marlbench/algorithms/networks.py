@@ -178,6 +178,11 @@ class AgentNetwork:
         return {name: shape for part in self.parts for name, shape in part.layout.items()}
 
     @property
+    def dense(self) -> bool:
+        """Whether `head` is all there is to it."""
+        return len(self.parts) == 1
+
+    @property
     def units(self) -> int:
         """Activations that one sample keeps, for estimates of memory."""
         hidden = sum(self.head.sizes[1:]) + (0 if self.trunk is None else sum(self.trunk.sizes[1:]))

@@ -31,19 +31,20 @@ from marlbench.algorithms.base import (
     sharing_for,
 )
 from marlbench.algorithms.distributions import mask_logits
-from marlbench.algorithms.experience import Experience, Keep
+from marlbench.algorithms.experience import Experience
 from marlbench.algorithms.gradients import backward, clip_together
 from marlbench.algorithms.mixers import JointChoice, Mixer
 from marlbench.algorithms.networks import AgentNetwork
 from marlbench.algorithms.off_policy import OffPolicy
+from marlbench.algorithms.q_error import error_size, importance, mean_square, per_learner
 from marlbench.algorithms.q_hyperparameters import QLearningHyperparameters, TeamHyperparameters
+from marlbench.algorithms.q_memory import kept_by, memory_of
 from marlbench.algorithms.stack import ParameterStack
 from marlbench.algorithms.targets import decision_targets, step_targets
 from marlbench.algorithms.value_normalisation import ValueNormalisation
 from marlbench.environments.contract import EnvironmentSpecification
 from marlbench.errors import ConfigurationError
 from marlbench.training.replay import Drawn
-from marlbench.training.storage import LARGE_BYTES
 
 # What the rows show before and after a step, as far as it is kept.
 SHOWN = ("observation", "state", "available_actions", "acting")
@@ -59,12 +60,14 @@ class Lesson:
         fields: those of the replay, name -> [member, *, ...].
         target: y, [member, *, agent], or [member, *] of the team.
         valid: what is learnt from, bool as `target`; None for everything.
+        entered: what went into each layer of the network, where `values` come without a graph; None where with one.
     """
 
     values: Tensor
     fields: dict[str, Tensor]
     target: Tensor
     valid: Tensor | None
+    entered: Sequence[Tensor] | None = None
 
 
 class QLearner(OffPolicy):
@@ -84,7 +87,7 @@ class QLearner(OffPolicy):
         actions = discrete_actions(type(self).__name__.lower(), specification)
         self._check(specification)
         mixer = self.mixing = self.mixer(setting, options)
-        keep = self._keep(options, mixer is not None, mixer is not None and mixer.needs_state)
+        keep = kept_by(options, mixer is not None, mixer is not None and mixer.needs_state)
         capacity = self.capacity(options.replay_steps, setting.rows)
         if keep.sequence is not None and capacity < 2 * keep.sequence:
             raise ConfigurationError(
@@ -126,6 +129,9 @@ class QLearner(OffPolicy):
         if options.standardise_rewards:
             self.reward_statistics = ValueNormalisation(setting.members, device)
         self.copied_at = 0
+        # Where the gradient is written out and nothing is recorded to differentiate.
+        self.written = self.network.dense and (mixer is None or mixer.written)
+        self.learners = self.stack.size if mixer is None else setting.members
 
     def _check(self, specification: EnvironmentSpecification) -> None:
         if self.options.n_step > 1 and specification.skips_steps:
@@ -133,19 +139,6 @@ class QLearner(OffPolicy):
                 f"n_step: {self.options.n_step} needs agents that act at every step, and in this task they skip steps.",
                 hint="Use n_step: 1 for this task.",
             )
-
-    @staticmethod
-    def _keep(options: QLearningHyperparameters, team: bool, state: bool) -> Keep:
-        recurrent = options.recurrent_units > 0
-        return Keep(
-            state=state,
-            joint=team,
-            precision=options.replay_dtype,
-            # One element more, on which the last step's target bootstraps.
-            sequence=options.burn_in + options.sequence_length + 1 if recurrent else None,
-            memory_size=options.recurrent_units,
-            prioritised=options.prioritised,
-        )
 
     @classmethod
     def estimate_memory(
@@ -155,16 +148,9 @@ class QLearner(OffPolicy):
         rows: int,
         seeds: int,
     ) -> Memory:
-        options = hyperparameters
         team = issubclass(cls.Hyperparameters, TeamHyperparameters)
-        keep = cls._keep(options, team, team)
-        disk = keep.disk(specification, seeds, rows, cls.capacity(options.replay_steps, rows))
-        samples = options.batch * seeds * (keep.sequence or 1)
-        width = 2 * specification.observation_size + 6 * sum(options.hidden) + 24 * options.recurrent_units
-        shared = 2 * specification.state_size if team else 0
-        tree = 32 * options.replay_steps * seeds if options.prioritised else 0
-        resident = 4 * samples * (width * len(specification.agents) + shared) + tree
-        return Memory(resident=resident + min(disk, LARGE_BYTES), disk=disk)
+        capacity = cls.capacity(hyperparameters.replay_steps, rows)
+        return memory_of(specification, hyperparameters, team, rows, seeds, capacity)
 
     def begin(self, steps: int) -> None:
         super().begin(steps)
@@ -178,25 +164,45 @@ class QLearner(OffPolicy):
     def update(self) -> dict[str, Tensor]:
         options = self.options
         drawn = self.experience.replay.draw(self.generators, options.batch)
-        lesson = self._sequences(drawn) if options.recurrent_units else self._transitions(drawn)
-        parameters = [stack.parameters for stack in self.stacks]
-        chosen = self._of_choice(parameters, lesson.values, lesson.fields["action"], lesson.fields)
-        error = lesson.target - chosen
-        loss = self._loss(error.square(), lesson, self._importance(drawn, error.dim()))
-        if self.mixing is None:
-            self.stack.backward(loss)
-            norm = self.stack.clip_gradient(options.maximum_gradient_norm)
-        else:
-            backward(self.stacks, loss)
-            norm = clip_together(self.stacks, self.setting.members, options.maximum_gradient_norm)
-        for optimiser in self.optimisers:
-            optimiser.step()
+        with torch.set_grad_enabled(not self.written):
+            lesson = self._sequences(drawn) if options.recurrent_units else self._transitions(drawn)
+            parameters = [stack.parameters for stack in self.stacks]
+            joint = self._joint(lesson.values, lesson.fields["action"], lesson.fields)
+            chosen, kept = self._of_choice(parameters, joint)
         with torch.no_grad():
+            error = lesson.target - chosen
+            sharing = self.sharing if self.mixing is None else None
+            loss, gradient = mean_square(error, lesson.valid, self._importance(drawn), sharing)
+            if lesson.entered is None:
+                backward(self.stacks, chosen, gradient)
+            else:
+                self._write_gradients(lesson, lesson.entered, joint, kept, gradient)
+            norm = clip_together(self.stacks, self.learners, options.maximum_gradient_norm)
+            for optimiser in self.optimisers:
+                optimiser.step()
             self._move_targets()
             if options.prioritised:
-                self.experience.replay.reprioritise(drawn, self._priority(error.detach(), lesson.valid))
-            measured = chosen.detach() if self.mixing is not None else self._per_learner(chosen.detach())
-            return {"loss": loss.detach(), "value_mean": measured.flatten(1).mean(1), "gradient_norm": norm}
+                size = error_size(error, lesson.valid, sharing is not None, options.recurrent_units > 0)
+                self.experience.replay.reprioritise(drawn, size**options.priority_exponent)
+            measured = chosen if sharing is None else per_learner(chosen, sharing)
+            return {"loss": loss, "value_mean": measured.flatten(1).mean(1), "gradient_norm": norm}
+
+    def _write_gradients(
+        self, lesson: Lesson, entered: Sequence[Tensor], joint: JointChoice, kept: Any, gradient: Tensor
+    ) -> None:
+        """The chain rule from dL / d chosen value to the gradient buffers, without automatic differentiation."""
+        if self.mixing is not None:
+            mixer = self.stacks[-1]
+            gradient = self.mixing.backward(mixer.parameters, kept, gradient, mixer.gradients)
+            if joint.acting is not None:
+                gradient = gradient * joint.acting
+        action = joint.action.unsqueeze(-1)
+        of_values = torch.zeros_like(lesson.values).scatter_(-1, action, gradient.unsqueeze(-1))
+        folded = self.sharing.fold(of_values)
+        copies = self.sharing.sample_weight(self.setting.members, folded.shape[1])
+        if copies is not None:
+            folded = folded * copies.unsqueeze(-1)
+        self.network.head.backward(self.stack.parameters, entered, folded, self.stack.gradients)
 
     def _values(self, parameters: Mapping[str, Tensor], observation: Tensor) -> Tensor:
         """Q of a memoryless network: [member, batch, agent, features] -> [member, batch, agent, action]."""
@@ -221,7 +227,12 @@ class QLearner(OffPolicy):
         valid = fields.get("valid")
         if valid is not None and self.mixing is not None:
             valid = valid.any(-1)
-        return Lesson(self._values(self.stack.parameters, fields["observation"]), fields, target, valid)
+        if not self.written:
+            return Lesson(self._values(self.stack.parameters, fields["observation"]), fields, target, valid)
+        features = self.sharing.fold(self.identity(fields["observation"]))
+        *entered, found = self.network.head.forward(self.stack.parameters, features)
+        values = self.sharing.unfold(found, (fields["observation"].shape[1],))
+        return Lesson(values, fields, target, valid, entered)
 
     def _sequences(self, drawn: Drawn) -> Lesson:
         """Every step of each sampled sequence after the burn-in."""
@@ -306,72 +317,45 @@ class QLearner(OffPolicy):
         if self.mixing is None and learning is values:
             return _masked(values, available).amax(-1)
         action = _masked(learning, available).argmax(-1)
-        return self._of_choice(self.target_parameters, values, action, fields)
+        return self._of_choice(self.target_parameters, self._joint(values, action, fields))[0]
 
-    def _of_choice(
-        self,
-        parameters: Sequence[Mapping[str, Tensor]],
-        values: Tensor,
-        action: Tensor,
-        fields: Mapping[str, Tensor],
-    ) -> Tensor:
-        """Q of the actions chosen, [member, *, agent], or the team's, [member, *]."""
+    def _joint(self, values: Tensor, action: Tensor, fields: Mapping[str, Tensor]) -> JointChoice:
+        """What the agents chose and what they think of it, [member, *, agent]."""
         chosen = values.gather(-1, action.unsqueeze(-1)).squeeze(-1)
         if self.mixing is None:
-            return chosen
+            return JointChoice(chosen, None, action, chosen, None)
         best, acting = None, fields.get("acting")
         if acting is not None:
-            chosen, acting = torch.where(acting, chosen, 0.0), acting.flatten(1, -2)
+            chosen = torch.where(acting, chosen, 0.0)
         if self.mixing.needs_best:
-            best = _masked(values, fields.get("available_actions")).amax(-1).flatten(1, -2)
-        state = fields["state"].flatten(1, -2) if self.mixing.needs_state else chosen.new_zeros(0)
-        joint = JointChoice(chosen.flatten(1, -2), best, action.flatten(1, -2), state, acting)
-        return self.mixing(parameters[-1], joint).view(chosen.shape[:-1])
+            best = _masked(values, fields.get("available_actions")).amax(-1)
+        return JointChoice(
+            chosen, best, action, fields["state"] if self.mixing.needs_state else chosen, acting
+        )
 
-    def _per_learner(self, values: Tensor) -> Tensor:
-        """[member, *, agent] -> [stack, sample]."""
-        return self.sharing.fold(values.unsqueeze(-1)).squeeze(-1)
-
-    def _loss(self, square: Tensor, lesson: Lesson, importance: Tensor | None) -> Tensor:
-        """The mean over what is valid, of each learner, or of each member where there is one value of the team."""
-        if importance is not None:
-            square = square * importance
-        weight = None if lesson.valid is None else lesson.valid.to(square.dtype)
+    def _of_choice(
+        self, parameters: Sequence[Mapping[str, Tensor]], joint: JointChoice
+    ) -> tuple[Tensor, Any]:
+        """Q of what was chosen, [member, *, agent], or the team's, [member, *]; and what the mixer needs to go back."""
         if self.mixing is None:
-            square = self._per_learner(square)
-            copies = self.sharing.sample_weight(self.setting.members, square.shape[1])
-            weight = None if weight is None else self._per_learner(weight)
-            if copies is not None:
-                weight = copies if weight is None else copies * weight
-        square = square.flatten(1)
-        if weight is None:
-            return square.sum(1) / square.shape[1]
-        weight = weight.flatten(1)
-        return (square * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+            return joint.chosen, None
+        flat = joint.flattened()
+        if self.mixing.written and not torch.is_grad_enabled():
+            found, kept = self.mixing.forward(parameters[-1], flat)
+        else:
+            found, kept = self.mixing(parameters[-1], flat), None
+        return found.view(joint.chosen.shape[:-1]), kept
 
-    def _importance(self, drawn: Drawn, axes: int) -> Tensor | None:
-        """(N P)^-beta over its largest, beta rising to 1 (Schaul et al. 2016, section 3.4)."""
+    def _importance(self, drawn: Drawn) -> Tensor | None:
+        """Weights of samples, with beta rising to 1."""
         if drawn.probability is None:
             return None
         start = self.options.importance_exponent
         exponent = start + (1.0 - start) * min(1.0, self.steps / self.setting.steps)
-        weight = drawn.probability.clamp(min=1e-12) ** -exponent
-        weight = (weight / weight.amax(1, keepdim=True)).to(torch.float32).to(self.setting.device)
+        weight = importance(drawn.probability, exponent).to(self.setting.device)
         if self.options.recurrent_units:
             weight = weight.unsqueeze(1)
         return weight.unsqueeze(-1) if self.mixing is None else weight
-
-    def _priority(self, error: Tensor, valid: Tensor | None) -> Tensor:
-        """|error|^alpha of each sample; of a sequence 0.9 of its largest and 0.1 of its mean (Kapturowski et al.
-        2019, section 2.3), averaged over agents."""
-        size = error.abs()
-        if valid is not None:
-            size = size * valid
-        if self.mixing is None:
-            size = size.mean(-1)
-        if self.options.recurrent_units:
-            size = 0.9 * size.amax(1) + 0.1 * size.mean(1)
-        return (size.to(torch.float64) + 1e-6) ** self.options.priority_exponent
 
     def _move_targets(self) -> None:
         interval = self.options.target_interval

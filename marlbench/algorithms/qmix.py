@@ -11,6 +11,7 @@ so dQ_tot / dQ_i >= 0 (eq. 5), and the agents' best actions make the best joint 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -48,6 +49,8 @@ class MonotonicMixer(Mixer):
         hypernetwork_units: of a hidden layer in the hypernetworks of W1 and w2; 0 for none. That of V always has one.
     """
 
+    written = True
+
     def __init__(self, agents: int, state: int, units: int, hypernetwork_units: int) -> None:
         self.agents, self.units = agents, units
         hidden = (hypernetwork_units,) if hypernetwork_units else ()
@@ -64,6 +67,39 @@ class MonotonicMixer(Mixer):
         second = self.second(parameters, state).abs()
         mixed = (torch.nn.functional.elu(hidden) * second).sum(-1)
         return mixed + self.value(parameters, state).squeeze(-1)
+
+    def forward(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> tuple[Tensor, Any]:
+        state, networks = joint.state, (self.first, self.first_bias, self.second, self.value)
+        kept = [network.forward(parameters, state) for network in networks]
+        raw, bias, second, value = (values[-1] for values in kept)
+        first = raw.abs().unflatten(-1, (self.agents, self.units))
+        chosen = joint.chosen.unsqueeze(-1)
+        hidden = (chosen * first).sum(-2).add_(bias)
+        activated, weight = torch.nn.functional.elu(hidden), second.abs()
+        mixed = (activated * weight).sum(-1) + value.squeeze(-1)
+        return mixed, (kept, chosen, first, activated, weight)
+
+    def backward(
+        self, parameters: Mapping[str, Tensor], kept: Any, gradient: Tensor, into: Mapping[str, Tensor]
+    ) -> Tensor:
+        """With h what goes into elu and g = dL/dQ_tot: dL/d|w2| = g elu(h), dL/dh = g |w2| elu'(h), dL/dQ_i = dL/dh .
+        |W1_i|, dL/d|W1_i| = Q_i dL/dh."""
+        values, chosen, first, activated, weight = kept
+        raw, second = values[0][-1], values[2][-1]
+        outer = gradient.unsqueeze(-1)
+        of_second = (activated * outer).mul_(second.sign())
+        # elu'(h) is 1 above 0 and elu(h) + 1 below.
+        of_hidden = (activated.clamp(max=0.0).add_(1.0)).mul_(weight).mul_(outer)
+        spread = of_hidden.unsqueeze(-2)
+        of_first = (chosen * spread).flatten(-2).mul_(raw.sign())
+        for network, own, of_outputs in (
+            (self.first, values[0], of_first),
+            (self.first_bias, values[1], of_hidden),
+            (self.second, values[2], of_second),
+            (self.value, values[3], outer),
+        ):
+            network.backward(parameters, own, of_outputs, into)
+        return (first * spread).sum(-1)
 
 
 class QMIX(QLearner):

@@ -10,9 +10,12 @@ and the duelling mixer the team's value
     Q_tot = sum_i V_i(s) + sum_i lambda_i(s, a) A_i(s)                                              (eq. 9, 10)
     lambda_i(s, a) = sum_k lambda_ik(s, a) phi_ik(s) v_k(s) > 0                                     (eq. 11)
 
-over the heads k of an attention. The team's advantage is 0 where every agent's is and negative elsewhere: the agents'
-best actions make the best joint action, whatever the networks. Gradients do not pass through the advantages that
-lambda - 1 weighs (as the paper has it, for the stability of the maximum in them).
+over the heads k of an attention. The authors' code has lambda_ik = sigmoid(MLP(s, a)), phi_ik = sigmoid(MLP(s)) and
+v_k = |MLP(s)|, and mixes Q_tot = sum_i (w_i Q_i + b_i) + sum_i (lambda_i - 1) A_i [code: wjh720/QPLEX], as here.
+
+The team's advantage is 0 where every agent's is and negative elsewhere: the agents' best actions make the best joint
+action, whatever the networks. Gradients do not pass through the advantages that lambda - 1 weighs [code], for the
+stability of the maximum in them.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor, nn
 
+from marlbench.algorithms import dense
+
 Activation = Literal["tanh", "relu"]
 Layout = dict[str, tuple[int, ...]]
 
@@ -39,8 +41,10 @@ class MultilayerPerceptron:
     ) -> None:
         self.name = name
         self.sizes = (inputs, *hidden, outputs)
-        self.activation = activations[activation]
+        self.activation = activation
         self.output_gain = output_gain
+        self._weights = [f"{name}.{layer}.weight" for layer in range(len(self.sizes) - 1)]
+        self._biases = [f"{name}.{layer}.bias" for layer in range(len(self.sizes) - 1)]
 
     @property
     def layout(self) -> Layout:
@@ -64,14 +68,32 @@ class MultilayerPerceptron:
 
     def __call__(self, parameters: Mapping[str, Tensor], features: Tensor) -> Tensor:
         """[stack, sample, inputs] -> [stack, sample, outputs]."""
+        if not torch.is_grad_enabled():
+            return self.forward(parameters, features)[-1]
         last = len(self.sizes) - 2
-        for layer in range(last + 1):
-            features = torch.baddbmm(
-                parameters[f"{self.name}.{layer}.bias"], features, parameters[f"{self.name}.{layer}.weight"]
-            )
+        for layer, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
+            features = torch.baddbmm(parameters[bias], features, parameters[weight])
             if layer < last:
-                features = self.activation(features)
+                features = activations[self.activation](features)
         return features
+
+    def forward(self, parameters: Mapping[str, Tensor], features: Tensor) -> list[Tensor]:
+        """What goes into each layer, and last the outputs: to be called without a graph, for `backward`."""
+        weights, biases = [parameters[n] for n in self._weights], [parameters[n] for n in self._biases]
+        return dense.forward(features, weights, biases, self.activation)
+
+    def backward(
+        self,
+        parameters: Mapping[str, Tensor],
+        values: Sequence[Tensor],
+        gradient: Tensor,
+        into: Mapping[str, Tensor],
+    ) -> None:
+        """Write the gradient of the parameters `into` tensors of their names; `values` are `forward`'s, `gradient`
+        is dL / d outputs."""
+        weights = [parameters[n] for n in self._weights]
+        into_weights, into_biases = [into[n] for n in self._weights], [into[n] for n in self._biases]
+        dense.backward(gradient, values, weights, self.activation, into_weights, into_biases)
 
 
 class ParameterStack:
@@ -80,6 +102,7 @@ class ParameterStack:
     Attributes:
         flat: the buffer, a Parameter [stack, parameters]; optimisers take this one tensor.
         parameters: name -> leaf tensor [stack, *shape], a view of the buffer.
+        gradients: name -> the view of the gradient buffer of the same shape.
     """
 
     def __init__(self, layout: Layout, size: int, device: torch.device) -> None:
@@ -91,6 +114,7 @@ class ParameterStack:
         self.parameters: dict[str, Tensor] = {
             name: nn.Parameter(value) for name, value in self.view(self.flat.data).items()
         }
+        self.gradients = self.view(self.flat.grad)
 
     def view(self, flat: Tensor) -> dict[str, Tensor]:
         """The named parameters inside any buffer of this layout: [stack, parameters] -> name -> [stack, *shape]."""

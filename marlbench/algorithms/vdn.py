@@ -24,9 +24,18 @@ class Sum(Mixer):
     """Q_tot = sum_i Q_i over the agents that act."""
 
     needs_state = False
+    written = True
 
     def __call__(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> Tensor:
         return joint.chosen.sum(-1)
+
+    def forward(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> tuple[Tensor, int]:
+        return joint.chosen.sum(-1), joint.chosen.shape[-1]
+
+    def backward(
+        self, parameters: Mapping[str, Tensor], kept: int, gradient: Tensor, into: Mapping[str, Tensor]
+    ) -> Tensor:
+        return gradient.unsqueeze(-1).expand(*gradient.shape, kept)
 
 
 class VDN(QLearner):

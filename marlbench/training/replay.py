@@ -338,7 +338,7 @@ class Replay:
         chosen = wanted.flatten().nonzero().squeeze(1)
         if not chosen.numel():
             return
-        number, row = (flat.expand(wanted.shape).flatten()[chosen] for flat in (number, row))
+        number, row = (flat.expand(wanted.shape).flatten().index_select(0, chosen) for flat in (number, row))
         index = self._final_index(number, row, chosen // (wanted.numel() // self.members))
         chosen = chosen.to(self.device)
         for name, value in values.items():

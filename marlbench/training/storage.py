@@ -106,6 +106,12 @@ class Storage:
                         directory / f"{prefix}{name}{suffix}.bin", whole, dtype
                     )
         self._arrays = {name: host.to(self.place) if on_device else host for name, host in self._host.items()}
+        # Entries and rows as one axis.
+        self._flat = {
+            name + suffix: self._arrays[name + suffix].view(-1, *shape)
+            for name, field in fields.items()
+            for suffix, (shape, _) in field.parts.items()
+        }
         self._dirty: list[int] = []
 
     def _map(self, path: Path, shape: tuple[int, ...], dtype: str) -> Tensor:
@@ -138,24 +144,23 @@ class Storage:
     def read(self, name: str, index: Tensor) -> Tensor:
         """Rows of a field, on the device: [*index, *shape] for int64 `index` into [entry x lead] flattened."""
         field = self.fields[name]
-        found = self._rows(name, field.shape, index)
+        found = self._rows(name, index)
         kind = _READ_AS.get(field.dtype, torch.int64)
         if found.dtype != kind:
             found = found.to(kind)
         if field.dtype == "int8":
-            found *= self._rows(f"{name}.scale", field.shape[:-1], index).unsqueeze(-1)
+            found *= self._rows(f"{name}.scale", index).unsqueeze(-1)
         return found
 
     def at_place(self, name: str, index: Tensor) -> Tensor:
         """Rows as they are stored, where the arrays live."""
-        found = self._arrays[name].view(-1, *self.fields[name].shape).index_select(0, index.flatten())
-        return found.view((*index.shape, *self.fields[name].shape))
+        flat = self._flat[name]
+        return flat.index_select(0, index.flatten()).view(index.shape + flat.shape[1:])
 
-    def _rows(self, name: str, shape: tuple[int, ...], index: Tensor) -> Tensor:
+    def _rows(self, name: str, index: Tensor) -> Tensor:
         if self._large and self.place.type == "cpu":
             self._touch(index.numel())
-        found = self._arrays[name].view((-1, *shape)).index_select(0, index.flatten())
-        found = found.view((*index.shape, *shape))
+        found = self.at_place(name, index)
         if self.place != self.device:
             found = found.pin_memory().to(self.device, non_blocking=True)
         return found

@@ -285,3 +285,37 @@ def test_independent_learners_get_their_own_reward_or_the_sum(
     learner: Any = trainer.algorithm
     found, _ = learner.policy.outputs(trainer.view, None)
     assert found.mean((0, 2)).tolist() == pytest.approx(value, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "hyperparameters"),
+    [
+        ("iql", "turns", {}),
+        ("iql", "simple_spread", {"sharing": {"groups": 2}, "prioritised": True, "double": True}),
+        ("vdn", "ragged", {"sharing": "independent"}),
+        ("qmix", "turns", {"sharing": {"groups": 1}}),
+        ("qmix", "simple_spread", {"sharing": {"groups": 2}, "prioritised": True, "n_step": 2}),
+    ],
+)
+def test_written_gradients_are_those_of_automatic_differentiation(
+    algorithm: str, environment: str, hyperparameters: dict[str, Any], tmp_path: Path
+) -> None:
+    found = []
+    for written in (True, False):
+        cells = make_cells(
+            algorithm, environment, seeds=(3, 8), steps=200, hyperparameters={**SMALL, **hyperparameters}
+        )
+        trainer = Trainer(cells, tmp_path / str(written), CPU)
+        learner: Any = trainer.algorithm
+        while trainer.steps < 120:
+            trainer.advance()
+        assert learner.written
+        learner.written = written
+        measures = learner.update()
+        found.append((measures, [stack.flat.grad.clone() for stack in learner.stacks]))
+    (measures, gradients), (expected, wanted) = found
+    for name, value in expected.items():
+        torch.testing.assert_close(measures[name], value)
+    for gradient, other in zip(gradients, wanted, strict=True):
+        assert other.abs().max() > 0
+        torch.testing.assert_close(gradient, other, rtol=1e-4, atol=1e-6)
