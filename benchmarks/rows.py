@@ -91,6 +91,15 @@ def _standard(method: str, *, warm_up: int = 1) -> Row:
     )
 
 
+def _battles(scenario: str, floor: float) -> Row:
+    return Row(
+        f"battles of {scenario}, random legal policies, 1,024 rows, all rules on",
+        f"{floor:,.0f} a CPU-second",
+        {"marlbench": lambda: _speed(measure.script(sys.executable, "time_battles.py", scenario))},
+        _at_least(floor),
+    )
+
+
 def _ratio(floor: float) -> Callable[[dict[str, Sample]], tuple[str, bool]]:
     def judge(of: dict[str, Sample]) -> tuple[str, bool]:
         # CPU seconds count the workers of an adapter, and the neighbours on a busy machine do not count in them.
@@ -168,6 +177,28 @@ def _replay() -> Sample:
     return {name: float(v) for name, v in measure.script(sys.executable, "measure_replay.py").items()}
 
 
+# What is asked of the simulators of social dilemmas, in environment steps a CPU-second with random actions.
+_SIMULATORS = {
+    "iterated": 300_000,
+    "iterated_mixed": 300_000,
+    "coin_game": 300_000,
+    "fishery": 500_000,
+    "harvest": 30_000,
+    "clean_up": 30_000,
+}
+
+
+def _simulators() -> Sample:
+    timed = measure.script(sys.executable, "time_simulators.py")
+    return {name: float(figures["steps_per_cpu_second"]) for name, figures in timed.items()}
+
+
+def _fast_enough(of: dict[str, Sample]) -> tuple[str, bool]:
+    (sample,) = of.values()
+    said = ", ".join(f"{name} {speed:,.0f}" for name, speed in sample.items())
+    return said, all(sample[name] >= floor for name, floor in _SIMULATORS.items())
+
+
 def _fits(of: dict[str, Sample]) -> tuple[str, bool]:
     (sample,) = of.values()
     disk, resident = sample["disk_bytes"] / 1e9, sample["resident_peak_bytes"] / 1e9
@@ -207,6 +238,8 @@ ROWS = {
         {"marlbench": _ours("--method", "qmix_recurrent", "--rollouts", "10", "--warm-up", "2")},
         _at_least(0),
     ),
+    "battles": _battles("terran_5_vs_5", 18_000),
+    "large_battles": _battles("terran_10_vs_11", 6_000),
     "command": Row(
         "the same for 200,000 steps, from the command to the recorded result, with 6 evaluations",
         "under 32 s",
@@ -245,6 +278,12 @@ ROWS = {
         "3 GB of disk, 1 GB resident",
         {"marlbench": _replay},
         _fits,
+    ),
+    "simulators": Row(
+        "simulators of social dilemmas with random actions, 1,024 rows (harvest and clean_up: 64), steps a CPU-second",
+        "300,000; fishery 500,000; harvest and clean_up 30,000",
+        {"marlbench": _simulators},
+        _fast_enough,
     ),
     "help": Row(
         "marlbench --help",

@@ -33,6 +33,12 @@ _PUSH = 0.25
 _ACROSS_THE_EDGE = 2 / GRID
 
 
+def length(way: Tensor) -> Tensor:
+    """sqrt(x^2 + y^2) of [2, ...], without fused operations: a GPU rounds them otherwise than a CPU."""
+    square = way * way
+    return square[0].add_(square[1]).sqrt_()
+
+
 class Battle:
     """The battles of all rows.
 
@@ -129,9 +135,8 @@ class Battle:
         self._alive = self.unit[HEALTH] > 0
         self._place = torch.where(self._alive, self.unit[:2], self._graveyard)
         torch.sub(self._place[:, self._second], self._place[:, self._first], out=self._gap)
-        torch.mul(self._gap[0], self._gap[0], out=self._distance)
-        torch.addcmul(self._distance, self._gap[1], self._gap[1], out=self._distance)
-        self._distance.sqrt_()
+        torch.mul(self._gap, self._gap, out=self._shove)
+        torch.add(self._shove[0], self._shove[1], out=self._distance).sqrt_()
 
     @property
     def across(self) -> Tensor:
@@ -160,7 +165,7 @@ class Battle:
         place, alive, kind = self._place, self._alive, self.kind
         code = self._code + kind.gather(0, goal)
         way = place.gather(1, goal.expand(2, -1, -1)) - place
-        distance = (way[0] * way[0]).addcmul_(way[1], way[1]).sqrt_()
+        distance = length(way)
         reach = self.tables.pair_reach.take(code)
         active = (goal != self._own) & alive & (distance < FAR)
         close = active & (distance <= reach)
@@ -256,8 +261,8 @@ class Battle:
             aim = place[:, attackers] + way[:, attackers]
             offset = place[:, targets].unsqueeze(1) - aim.unsqueeze(2)
             along = ahead[:, attackers].unsqueeze(2)
-            depth = (offset[0] * along[0]).addcmul_(offset[1], along[1]).abs_()
-            across = (offset[1] * along[0]).addcmul_(offset[0], along[1], value=-1).abs_()
+            depth = (offset[0] * along[0]).add_(offset[1] * along[1]).abs_()
+            across = (offset[1] * along[0]).sub_(offset[0] * along[1]).abs_()
             width = radius[targets]
             burnt = (depth <= width + units.LINE_HALF_WIDTH) & (across <= width + units.LINE_HALF_LENGTH)
             burnt &= fires[attackers].unsqueeze(1)
@@ -276,7 +281,7 @@ class Battle:
         radius = self.traits["radius"]
         for attackers, targets in self._sides():
             gap = self._place[:, targets].unsqueeze(1) - self.unit[:2, attackers].unsqueeze(2)
-            distance = (gap[0] * gap[0]).addcmul_(gap[1], gap[1]).sqrt_()
+            distance = length(gap)
             hit = (distance <= radius[targets] + units.BLAST_RADIUS) & bursts[attackers].unsqueeze(1)
             code = self._code[attackers].unsqueeze(1) + self.kind[targets].unsqueeze(0)
             inflicted[0, targets] += (self.tables.pair_blast.take(code) * hit).sum(0)

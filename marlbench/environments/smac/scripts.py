@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from marlbench.environments.smac.battle import COOLDOWN, FAR, HEALTH, SHIELD, Battle
+from marlbench.environments.smac.battle import COOLDOWN, FAR, HEALTH, SHIELD, Battle, length
 
 Tactic = Literal["nearest", "focus_fire", "retreat"]
 # Below this share of health and shield, `retreat` steps back while the weapon reloads.
@@ -41,7 +41,7 @@ class Script:
             return
         place, health = battle.place[:, self.own], battle.unit[HEALTH, self.own]
         gap = place.unsqueeze(1) - place.unsqueeze(2)
-        distance = (gap[0] * gap[0]).addcmul_(gap[1], gap[1]).sqrt_()
+        distance = length(gap)
         # The nearest of the hurt, or else whoever is nearest; never one that flies, nor oneself.
         distance += (health >= battle.traits["health"][self.own]).unsqueeze(0) * 100.0
         distance += battle.heals[self.own].unsqueeze(0) * 1e4
@@ -85,6 +85,6 @@ class Script:
         nearest = self._chosen(edge, self._axis, self.other)
         place = battle.place
         away = place[:, self.own] - place.gather(1, nearest.expand(2, -1, -1))
-        length = (away[0] * away[0]).addcmul_(away[1], away[1]).sqrt_().clamp_(min=1e-3)
-        course[:, self.own] = away * (battle.traits["speed"][self.own] * flees / length)
+        distance = length(away).clamp_(min=1e-3)
+        course[:, self.own] = away * (battle.traits["speed"][self.own] * flees / distance)
         return torch.where(flees, self._self[self.own], chosen)

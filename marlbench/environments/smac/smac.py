@@ -14,7 +14,7 @@ from marlbench.environments import contract
 from marlbench.environments.contract import AnyParameters, Discrete, EnvironmentSpecification
 from marlbench.environments.keys import derive
 from marlbench.environments.simulator import TensorSimulator
-from marlbench.environments.smac.battle import HEALTH, SHIELD, Battle
+from marlbench.environments.smac.battle import HEALTH, SHIELD, Battle, length
 from marlbench.environments.smac.scenarios import SCENARIOS
 from marlbench.environments.smac.scripts import Script
 from marlbench.environments.smac.teams import Teams
@@ -187,7 +187,7 @@ class Smac(TensorSimulator):
         allowed = battle.tables.pair_allowed.take(kind[allies] * battle.tables.kinds + kind.gather(0, goal))
         if self.options.extended_partial_observability:
             way = battle.place.gather(1, goal.expand(2, -1, -1)) - battle.place[:, allies]
-            allowed &= (way * way).sum(0).sqrt_() <= self.view.shoot
+            allowed &= length(way) <= self.view.shoot
         self._goal[allies] = torch.where(allowed, goal, own)
 
     def _outcome(self) -> tuple[Tensor, Tensor, Tensor]:

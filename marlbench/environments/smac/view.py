@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from marlbench.environments.smac.battle import COOLDOWN, ENERGY, HEALTH, SHIELD, Battle
+from marlbench.environments.smac.battle import COOLDOWN, ENERGY, HEALTH, SHIELD, Battle, length
 from marlbench.environments.smac.scenarios import HEIGHT, WIDTH, Scenario
 from marlbench.environments.smac.units import ENERGY_LIMIT, KINDS
 
@@ -133,7 +133,7 @@ class View:
         share = self._share_of_sight.unsqueeze(1)
         place = battle.unit[:2, :allies]
         among_gap = battle.place[:, self._others] - battle.place[:, :allies].unsqueeze(2)
-        among = (among_gap[0] * among_gap[0]).addcmul_(among_gap[1], among_gap[1]).sqrt_()
+        among = length(among_gap)
         near = (among < self._sight.unsqueeze(1)) & ours.unsqueeze(1)
         available, shootable = self._write_actions(ours, theirs, place, in_range, among)
         if sighted is not None:
