@@ -72,8 +72,8 @@ class MeltingPot(_PlayersEnvironment):
 
     Rows are `substrate.build(name, roles=...)`, with the substrate's default roles where `kwargs` give none, or
     `scenario.build(name)`. Observation: the picture `RGB`, then the numbers in `observations`. A row is built anew for
-    every episode, with Python's generator seeded, from which Melting Pot draws the seed of the substrate; bots draw
-    from elsewhere, so scenarios do not follow from their seeds.
+    every episode, with Python's generator seeded, from which Melting Pot draws the seed of a substrate. Episodes do not
+    follow from it all the same: substrates of 2.4.1 built twice from one seed go apart, and bots draw from elsewhere.
     """
 
     backend = "melting_pot"
