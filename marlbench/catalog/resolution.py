@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from marlbench import plugins
 from marlbench.catalog.cell import Cell
 from marlbench.catalog.document import Location
@@ -165,10 +167,20 @@ class SuiteResolver:
         location: Location = ("tasks", name)
 
         def parameters(layers: Layers) -> None:
-            layers.add(task.parameters, self._origin("task", "tasks", name, "parameters"))
+            written = self._beside(layers.model, task.parameters)
+            layers.add(written, self._origin("task", "tasks", name, "parameters"))
             self._override(layers, "task")
 
         return task_environment(task.environment, self.loaded.document, location, parameters)
+
+    def _beside(self, model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values with files (fields with `json_schema_extra={"path": True}`) taken from beside the suite file."""
+        given = dict(values)
+        for field, info in model.model_fields.items():
+            extra = info.json_schema_extra
+            if isinstance(extra, dict) and extra.get("path") and isinstance(given.get(field), str):
+                given[field] = str(self.loaded.found.path.resolve().parent / given[field])
+        return given
 
     def _protocol(self, name: str, task: Task) -> Resolved:
         layers = Layers(Protocol, "the protocol", "marlbench")

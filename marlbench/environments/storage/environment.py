@@ -56,7 +56,7 @@ class StoragePlacement(BatchedEnvironment):
     @classmethod
     def examples(cls) -> list[AnyParameters]:
         short: dict[str, Any] = {"requests": 6, "addresses": 30, "warm_up": 0.0}
-        migrating = {"migration_batch": 1, "migration_window": 2, "interval": 60_000.0}
+        migrating: dict[str, Any] = {"migration_batch": 1, "migration_window": 2, "interval": 60_000.0}
         return [
             StorageParameters(**short),
             StorageParameters(

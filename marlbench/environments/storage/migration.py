@@ -46,7 +46,7 @@ def may_act(row: Row, rules: Rules) -> int:
     """1 where a batch of candidates is queued and all devices are idle when the coming request arrives, else 0."""
     whole = row.state.whole
     migrator = whole[MIGRATOR]
-    if migrator == NO_MIGRATION or migrator == PERIODIC:
+    if migrator in (NO_MIGRATION, PERIODIC):
         return 0
     length = whole[QUEUE_LENGTH]
     if length == 0 or (whole[DECIDED] == 0 and length < rules.batch):
@@ -61,7 +61,7 @@ def may_act(row: Row, rules: Rules) -> int:
 def collect(row: Row, rules: Rules, first: int, count: int) -> None:
     """Queue the candidates after a request of `count` pages from `first`."""
     migrator = row.state.whole[MIGRATOR]
-    if migrator == NO_MIGRATION or migrator == PERIODIC:
+    if migrator in (NO_MIGRATION, PERIODIC):
         return
     if row.pages[first, DEVICE] != 0:
         _queue(row, first, min(count, LARGEST_CANDIDATE))

@@ -1,4 +1,4 @@
-"""The built-in players: where requests go and candidates move without anything learnt. Definitions in docs/storage.md."""
+"""The built-in players, which learn nothing: where requests go and candidates move. Definitions in docs/storage.md."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def place(row: Row, rules: Rules, placer: int, first: int, count: int, write: in
         next_use: the request that uses its first page next; known to the oracle alone.
     """
     last = rules.table.shape[0] - 1
-    if placer == PLACE_LRU or placer == PLACE_LFU or placer == FAST_ONLY:
+    if placer in (PLACE_LRU, PLACE_LFU, FAST_ONLY):
         return 0
     if placer == SLOW_ONLY:
         return last
@@ -76,7 +76,7 @@ def migrate(row: Row, rules: Rules, migrator: int, page: int, count: int, time: 
     last = rules.table.shape[0] - 1
     device = row.pages[page, DEVICE]
     cold = time - row.pages[page, LAST] >= rules.cold
-    if migrator == COLD_EVICTION or migrator == HOTNESS:
+    if migrator in (COLD_EVICTION, HOTNESS):
         if cold:
             return min(device + 1, last)
         return 0 if migrator == HOTNESS and row.pages[page, COUNT] >= rules.hot else device

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from marlbench.environments.keys import derive, row_keys
-from marlbench.environments.storage import driver
+from marlbench.environments.storage import driver, layout
 from marlbench.environments.storage.parameters import StorageParameters
 from marlbench.environments.storage.systems import Systems
+from marlbench.environments.storage.workloads import traces
 from marlbench.environments.storage.workloads.drawing import draw, extent
+from marlbench.environments.storage.workloads.formats import PIECE, Piece, pieces
+from marlbench.environments.storage.workloads.workload import Workload
+from marlbench.errors import MarlbenchError
 
 
 @dataclass(frozen=True)
@@ -61,3 +67,59 @@ def simulate(
     kept = np.zeros((rows, length if latencies else 0))
     driver.simulate_rows(systems.row, systems.feeds, systems.rules, length, kept)
     return Simulated(systems.measures(), kept)
+
+
+def replay(
+    parameters: StorageParameters, placement: str, *, migration: str = "none", size: int = PIECE
+) -> dict[str, float]:
+    """Replay all of a trace that need not fit into memory, by built-in players: its measures.
+
+    The file is read twice, first to number its pages. Memory holds a piece of it, and what is known of each page.
+
+    Args:
+        parameters: name the trace; `requests` and `trace_skip` do not count.
+        placement, migration: players; none that knows the future.
+        size: bytes that are read at a time.
+    """
+    if "oracle" in (placement, migration):
+        raise MarlbenchError(
+            "the oracle knows the future, and a stream has none.", "Use `simulate` on a part of it."
+        )
+    assert parameters.trace is not None
+    path, name = Path(parameters.trace), parameters.trace_format
+    ranges: traces.Ranges | None = None
+    count, most = 0, 0
+    for piece in _read(path, name, size):
+        found = traces.ranges_of(piece)
+        if ranges is not None:
+            found = traces.merged(*(np.concatenate(pair) for pair in zip(ranges, found, strict=True)))
+        ranges = found
+        count, most = count + len(piece.times), max(most, len(piece.times))
+    if ranges is None:
+        raise MarlbenchError(f"{path} holds no requests.")
+    chosen = StorageParameters(**parameters.model_dump() | {"placement": placement, "migration": migration})
+    pages = traces.extent_of(ranges)
+    systems = Systems(chosen, 1, pages, most)
+    working_set = int((ranges[1] - ranges[0]).sum())
+    state = systems.row.state[0]
+    fast_only, clock = np.array([0.0, -1.0, 0.0]), 0.0
+    warm_up = int(chosen.warm_up * count)
+    for number, piece in enumerate(_read(path, name, size)):
+        arrivals = np.maximum(np.maximum.accumulate(piece.times), clock)
+        clock = float(arrivals[-1])
+        workload = Workload(arrivals, traces.requests_of(piece, ranges), pages)
+        systems.feed(0, workload)
+        if number == 0:
+            systems.begin([0], working_set, warm_up)
+        else:
+            state["whole"][layout.BASE] = state["whole"][layout.TIME]
+            driver.begin_rows(systems.row, systems.feeds, systems.rules, np.zeros(1, np.int64))
+        done = int(state["whole"][layout.TIME])
+        driver.fast_only_latency(systems.feed_of(0), systems.rules, warm_up - done, fast_only)
+        driver.simulate_rows(systems.row, systems.feeds, systems.rules, len(workload), np.zeros((1, 0)))
+    systems.fast_only[0] = fast_only[2] / max(1, count - warm_up)
+    return {name: float(value[0]) for name, value in systems.measures().items()}
+
+
+def _read(path: Path, name: str, size: int) -> Iterator[Piece]:
+    return traces.read(path, name) if name == "libcachesim" else pieces(path, name, size)

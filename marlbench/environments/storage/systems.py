@@ -84,11 +84,29 @@ class Systems:
         feeds.requests[row, :length] = workload.requests
         feeds.lengths[row] = length
         feeds.largest[row] = workload.largest
-        feed = Feed(workload.arrivals, workload.requests, feeds.offsets[0], feeds.following[0])
-        self.fast_only[row] = driver.fast_only_latency(feed, self.rules, self._warm_up(length))
+        warm_up = self._warm_up(length)
+        carry = np.array([0.0, -1.0, 0.0])
+        driver.fast_only_latency(self.feed_of(row), self.rules, warm_up, carry)
+        self.fast_only[row] = carry[2] / max(1, length - warm_up)
 
-    def begin(self, numbers: Sequence[int]) -> None:
-        """Fresh systems in these rows: every page on the slowest device, nothing in use, the players as parameters say."""
+    def feed_of(self, row: int) -> Feed:
+        """What is asked of a row."""
+        feeds = self.feeds
+        length = int(feeds.lengths[row])
+        return Feed(
+            feeds.arrivals[row, :length],
+            feeds.requests[row, :length],
+            feeds.offsets[row],
+            feeds.following[row],
+        )
+
+    def begin(
+        self, numbers: Sequence[int], working_set: int | None = None, warm_up: int | None = None
+    ) -> None:
+        """Fresh systems in these rows: every page on the slowest device, nothing in use, the players of the parameters.
+
+        `working_set` (pages) and `warm_up` (requests) are those of the workload, unless it is part of a longer one.
+        """
         last = len(self.parameters.configuration) - 1
         for row in numbers:
             workload = self.workloads[row]
@@ -102,11 +120,11 @@ class Systems:
             state["lists"] = -1
             state["ring"] = -1.0
             devices = state["devices"][: last + 1]
-            working_set = workload.working_set
-            devices[:, layout.CAPACITY] = _capacities(self.parameters, working_set)
-            devices[last, layout.USED] = working_set
+            size = workload.working_set if working_set is None else working_set
+            devices[:, layout.CAPACITY] = _capacities(self.parameters, size)
+            devices[last, layout.USED] = size
             devices[:, layout.END] = -1
-            state["whole"][layout.WARM_UP] = self._warm_up(len(workload))
+            state["whole"][layout.WARM_UP] = self._warm_up(len(workload)) if warm_up is None else warm_up
             self.let_play(
                 row,
                 _code(PLACEMENTS, self.parameters.placement),

@@ -161,7 +161,9 @@ class Reference:
         for number in asked:
             page = self.pages[number]
             page.count, page.last, page.next_use = page.count + 1, self.time, self.next_use(number, self.time)
-        moving = [n for n, home in zip(asked, homes, strict=True) if home > target or (write and home != target)]
+        moving = [
+            n for n, home in zip(asked, homes, strict=True) if home > target or (write and home != target)
+        ]
         # They leave their devices before room is made, and take it afterwards.
         for number in moving:
             self.pages[number].device = -1
@@ -172,7 +174,9 @@ class Reference:
             self.put(number, target if number in moving else self.pages[number].device)
         if moving and not write:
             self.promoted_pages += len(moving)
-            self.free[target] = max(self.free[target], completion) + self.service(target, len(moving), True, False)
+            self.free[target] = max(self.free[target], completion) + self.service(
+                target, len(moving), True, False
+            )
             self.end[target] = -1
         if moving:
             self.evict_times(left, completion)

@@ -152,13 +152,17 @@ def test_actions_from_outside(
         assert refused == -1
         latencies.append(reference.serve(int(action[0, 0]), decide))
         assert bool(acting) == bool(asked)
-        assert systems.row.state["real"][0, layout.LATENCY] == pytest.approx(latencies[-1], rel=1e-9, abs=1e-6)
+        assert systems.row.state["real"][0, layout.LATENCY] == pytest.approx(
+            latencies[-1], rel=1e-9, abs=1e-6
+        )
         check(systems, reference)
         assert bool(over[0]) == (time == len(requests) - 1)
         assert reward[0, 1] == pytest.approx(_paid(parameters, decisions, latencies, bool(over[0])), rel=1e-4)
 
 
-def _paid(parameters: StorageParameters, decisions: dict[int, float], latencies: list[float], over: bool) -> float:
+def _paid(
+    parameters: StorageParameters, decisions: dict[int, float], latencies: list[float], over: bool
+) -> float:
     """What migration is paid after these latencies: decisions whose window closes, or all open ones at the end."""
     window, done = parameters.migration_window, len(latencies)
     total = 0.0
