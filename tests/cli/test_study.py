@@ -12,7 +12,7 @@ schema: 1
 suite: coin
 title: Is a random player fair?
 rows: 8
-seeds: 3
+seeds: 4
 steps: 64
 protocol: {kind: episodic, policy: greedy, evaluations: 1, episodes: 8, absolute_episodes: 64}
 algorithms:
@@ -44,7 +44,7 @@ study:
       metric: cooperation_rate
       contrast: {kind: trend, of: {}, over: rounds}
       holds: {above: 0}
-      least: 4
+      least: 5
   figure: {kind: lines, x: rounds, metric: cooperation_rate}
 """
 
@@ -56,22 +56,22 @@ def test_a_study_from_the_plan_to_the_verdicts(typed: Typed, tmp_path: Path) -> 
     cpu = ("--device", "cpu", "--jobs", "1")
     code, out, err = typed("study", "coin", *cpu, "--dry-run")
     assert (code, out) == (0, "")
-    assert "6: 0 done" in " ".join(err.split())
+    assert "8: 0 done" in " ".join(err.split())
     assert not (tmp_path / "results").exists()
 
     code, out, _ = typed("run", "coin", *cpu, "--seeds", "1", "--json")
     assert (code, json.loads(out)["done_now"]) == (0, 2)
     code, out, err = typed("study", "coin", *cpu, "--json")
     assert code == 0, err
-    assert "6: 2 done" in " ".join(err.split())
+    assert "8: 2 done" in " ".join(err.split())
     found = {claim["name"]: claim for claim in json.loads(out)["claims"]}
     assert {name: claim["verdict"] for name, claim in found.items()} == {
         "fair": "holds",
         "greedy": "does not hold",
         "longer": "undecided",
     }
-    assert found["longer"]["reason"] == "2 of 2 groups of cells have fewer than 4 runs"
-    assert found["fair"]["n"] == 6
+    assert found["longer"]["reason"] == "2 of 2 groups of cells have fewer than 5 runs"
+    assert found["fair"]["n"] == 8
     (report,) = (tmp_path / "results" / "reports").glob("coin-*")
     assert {path.name for path in (report / "study").iterdir()} == {"coin.md", "coin.json", "coin.png"}
     assert (report / "report.html").is_file()
@@ -79,7 +79,7 @@ def test_a_study_from_the_plan_to_the_verdicts(typed: Typed, tmp_path: Path) -> 
     # Nothing is left to train, and what is written elsewhere is the same.
     code, out, err = typed("study", "coin", *cpu, "--out", "elsewhere")
     assert code == 0
-    assert "6: 6 done" in " ".join(err.split())
+    assert "8: 8 done" in " ".join(err.split())
     assert "Of 3 claims 1 does not hold, 1 holds, 1 is undecided." in out
     for name in ("coin.md", "coin.json", "coin.png"):
         assert (tmp_path / "elsewhere" / name).read_bytes() == (report / "study" / name).read_bytes()
