@@ -235,14 +235,16 @@ class Replay:
         self._write_head()
 
     def _entry(self, storage: Storage, entry: int) -> dict[str, Tensor]:
-        index = torch.arange(self.members * self.rows, device=storage.place)
-        index = (entry * self.members * self.rows + index).view(self.members, self.rows)
+        index = self._every_row(entry)
         return {name: storage.read(name, index) for name in self.chained}
 
     def _flag_at(self, name: str, slot: int) -> Tensor:
+        return self.flags(name, self._every_row(slot))
+
+    def _every_row(self, entry: int) -> Tensor:
+        """Where every row of an entry lies, [member, row]."""
         index = torch.arange(self.members * self.rows, device=self.place)
-        index = (slot * self.members * self.rows + index).view(self.members, self.rows)
-        return self.flags(name, index)
+        return (entry * self.members * self.rows + index).view(self.members, self.rows)
 
     def _units(self) -> tuple[int, int]:
         """The samples that exist: from the first to before the last, in multiples of `stride`."""
