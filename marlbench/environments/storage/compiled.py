@@ -13,11 +13,25 @@ import numba.extending
 F = TypeVar("F", bound=Callable[..., object])
 
 
+# The files whose functions call each other, and the numbers that they share.
+_FILES = (
+    "compiled",
+    "devices",
+    "driver",
+    "layout",
+    "migration",
+    "order",
+    "players",
+    "transfers",
+    "transition",
+    "view",
+)
+
+
 def _stamp() -> str:
-    """What the compiled code depends on: all files beside this one, in which its functions call each other."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.read_bytes())
+    for name in _FILES:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     return digest.hexdigest()
 
 
@@ -34,8 +48,9 @@ def inlined(function: F) -> F:
     return _njit(no_cpython_wrapper=True, forceinline=True)(function)
 
 
-def _njit(**options: bool) -> Callable[[F], F]:
-    made: Callable[[F], F] = numba.njit(error_model="numpy", no_cfunc_wrapper=True, **options)
+def _njit(**given: bool) -> Callable[[F], F]:
+    options: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True, **given}
+    made: Callable[[F], F] = numba.njit(**options)
     return made
 
 
@@ -57,12 +72,7 @@ def compiled(function: F) -> F:
 
 
 @numba.extending.intrinsic
-def unowned(typing: Any, array: Any) -> Any:
-    """A view of an array that does not count references, which costs more than a request does otherwise.
-
-    For arrays that the caller of the compiled function holds all the while.
-    """
-
+def _unowned(typing: Any, array: Any) -> Any:
     def build(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind = context.make_array(array)
         view = kind(context, builder, arguments[0])
@@ -71,3 +81,8 @@ def unowned(typing: Any, array: Any) -> Any:
         return view._getvalue()
 
     return array(array), build
+
+
+# A view of an array that does not count references, which costs more than a request does otherwise; for arrays that
+# the caller of the compiled function holds all the while.
+unowned: Any = _unowned

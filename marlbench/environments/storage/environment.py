@@ -20,8 +20,10 @@ from marlbench.environments.keys import derive
 from marlbench.environments.storage import driver, layout
 from marlbench.environments.storage.observation import features
 from marlbench.environments.storage.parameters import AGENT, MIGRATIONS, PLACEMENTS, StorageParameters
+from marlbench.environments.storage.picture import SHOWN, Moment, picture
 from marlbench.environments.storage.systems import MEASURES, Systems
 from marlbench.environments.storage.workloads.drawing import draw, extent
+from marlbench.environments.storage.workloads.names import title
 from marlbench.errors import MarlbenchError
 
 AGENTS = ("placement", "migration")
@@ -95,10 +97,14 @@ class StoragePlacement(BatchedEnvironment):
         self._no = torch.zeros(rows, 2, dtype=torch.bool, device=device)
         self._none = torch.zeros(rows, dtype=torch.bool, device=device)
         self._nothing = torch.zeros(rows, 2, device=device)
+        # Kept of the rows that were drawn, from then on.
+        self._drawn: dict[int, list[Moment]] = {}
+        self._ends: dict[int, NDArray[np.uint8]] = {}
 
     def reset(self, keys: Tensor) -> Step:
         self._keys = keys.cpu().clone()
         self._episode.zero_()
+        self._drawn, self._ends = {}, {}
         self._feed(range(self.rows))
         self.systems.begin(range(self.rows))
         self._fresh[:] = True
@@ -120,6 +126,8 @@ class StoragePlacement(BatchedEnvironment):
                 "its first step."
             )
         paid = torch.from_numpy(reward).to(self.device)
+        if self._drawn:
+            self._remember()
         segment = self.parameters.segment
         if segment is None:
             return self._end(paid, self._over) if self._over.any() else self._show(paid)
@@ -156,6 +164,34 @@ class StoragePlacement(BatchedEnvironment):
         step.final_available_actions = final.available_actions
         step.metrics = metrics
         return step
+
+    def _remember(self) -> None:
+        """Keep the request just served, and the picture of an end, of the rows that are drawn."""
+        self._ends = {}
+        for row, moments in self._drawn.items():
+            state, workload = self.systems.row.state[row], self.systems.workloads[row]
+            assert workload is not None
+            time = int(state["whole"][layout.TIME])
+            page, _, write = workload.requests[time - 1].tolist()
+            device = int(self.systems.row.pages[row, page, layout.DEVICE])
+            moments.append((page, device, float(state["real"][layout.LATENCY]), bool(write)))
+            del moments[:-SHOWN]
+            if self._over[row]:
+                self._ends[row] = self._picture(row)
+                moments.clear()
+
+    def render(self, row: int) -> NDArray[np.uint8]:
+        """Placement over time; see `picture.picture`."""
+        self._drawn.setdefault(row, [])
+        return self._ends[row] if row in self._ends else self._picture(row)
+
+    def _picture(self, row: int) -> NDArray[np.uint8]:
+        parameters, workload = self.parameters, self.systems.workloads[row]
+        assert workload is not None
+        devices = self.systems.row.state[row]["devices"][: len(parameters.configuration)]
+        used = (devices[:, layout.USED] / devices[:, layout.CAPACITY]).tolist()
+        names = ", ".join(title(name) for name in parameters.workloads)
+        return picture(names, parameters.configuration, workload.pages, self._drawn.get(row, []), used)
 
     def _feed(self, rows: Any) -> None:
         keys = derive(self._keys, self._episode).tolist()

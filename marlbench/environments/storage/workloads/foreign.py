@@ -23,7 +23,7 @@ def pieces(path: Path) -> Iterator[Piece]:
     own in the order in which they are met. Times are in seconds.
     """
     try:
-        import libcachesim
+        import libcachesim  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise ConfigurationError(
             f"{path}: the format libcachesim needs the package libcachesim, which is not installed.",

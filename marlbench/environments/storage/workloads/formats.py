@@ -4,8 +4,8 @@
 |---|---|---|
 | `msr` | timestamp in 100 ns, host, disk, Read or Write, byte offset, bytes, response time; commas | MSR Cambridge |
 | `mqsim` | time in ns, device, first sector of 512 bytes, sectors, 0 for a write or 1 for a read; spaces | MQSim |
-| `cloudphysics` | version, time in us, SCSI operation 2a or 28, bytes, first sector; units [unverified] | CloudPhysics |
-| `csv` | time in us, byte offset, bytes, write or read (w, r, 1, 0); commas; a first line of names is skipped | ours |
+| `cloudphysics` | version, time in us, SCSI operation 2a or 28, bytes, sector; units [unverified] | CloudPhysics |
+| `csv` | time in us, byte offset, bytes, write or read (w, r, 1, 0); commas; a line of names is skipped | ours |
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def pieces(path: Path, name: str, size: int = PIECE) -> Iterator[Piece]:
                     line += lines
                     if count:
                         begin = int(times[0]) if begin is None else begin
-                        scaled = (times[:count] - begin) * form.time_unit
+                        scaled = (times[:count] - begin).astype(np.float64) * form.time_unit
                         yield Piece(
                             scaled,
                             offsets[:count] * form.offset_unit,
