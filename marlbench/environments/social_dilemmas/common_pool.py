@@ -11,7 +11,7 @@ from torch import Tensor
 from marlbench.environments import contract
 from marlbench.environments.contract import AnyParameters, Discrete, EnvironmentSpecification
 from marlbench.environments.simulator import TensorSimulator
-from marlbench.environments.social_dilemmas.measures import equality
+from marlbench.environments.social_dilemmas.measures import efficiency, equality
 
 CAPACITY = 100
 COLLAPSE = 5
@@ -142,7 +142,7 @@ class CommonPool(TensorSimulator):
             "survival_rounds": rounds - (1.0 - memory["survived"]),
             "survival_rate": memory["survived"],
             "gain_mean": gains.mean(1),
-            "efficiency": (gains.sum(1) / (self.rounds * CAPACITY / 2)).clamp(max=1.0),
+            "efficiency": efficiency(gains, self.rounds * CAPACITY / 2).clamp(max=1.0),
             "equality": equality(gains),
             "over_usage": memory["over"] / (rounds.clamp(min=1.0) * self.agents),
         }
