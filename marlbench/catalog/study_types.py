@@ -110,8 +110,9 @@ class Measure(Model):
     Attributes:
         metric: by default the metric of the task's score; `score` is the score itself.
         reading: `final`: of the absolute evaluation (the best policy), or the last where there is none; `last`: of the
-            last evaluation; `maximum` and `area` (mean over the training): of the evaluations; `steps_to`: environment steps until an evaluation reaches
-            `reach`, or all steps of the run where none does; `train`: the last record of a training measure.
+            last evaluation; `maximum` and `area` (mean over the training): of the evaluations; `steps_to`: environment
+            steps until an evaluation reaches `reach`, or all steps of the run where none does; `train`: the last record
+            of a training measure.
         factor, offset: the value is multiplied and shifted by these.
         better: which end is better, where the task's score does not tell.
     """
@@ -151,6 +152,12 @@ class Claim(Measure):
     holds: Holds
     least: Annotated[int, Field(ge=2)] | None = None
     normal: bool = False
+
+    @model_validator(mode="after")
+    def _every_place_has_a_worst(self) -> Claim:
+        if self.places == "every" and self.holds.between is not None:
+            raise ValueError("`places: every` needs `holds` with `above` or `below`")
+        return self
 
 
 class HeatMap(Measure):

@@ -106,6 +106,13 @@ def test_studies_are_found_by_name_and_listed_apart(write: Any, suites: Path) ->
         ("over: learning_rate", "over: wind, order: [0.5, 7]", "", "wind has no 7 here", "0.5"),
         ("holds: {above: 0}", "holds: {above: 0, below: 1}", "", "exactly one of", ""),
         ("holds: {above: 0}", "holds: {between: [1, 0]}", "", "two rising numbers", ""),
+        (
+            "holds: {above: 0}",
+            "places: every\n      holds: {between: [0, 1]}",
+            "better:\n",
+            "needs `holds` with",
+            "",
+        ),
         ("      says: It rises.\n", "", "rising:", "the key 'says' is missing", ""),
         ("metric: steps_of_wind", "reading: steps_to", "better:\n", "`reach` and `reading: steps_to`", ""),
         ("y: wind", "y: wint", "", "no axis 'wint' here", "'wind'"),

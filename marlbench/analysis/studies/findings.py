@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from marlbench.catalog.matrix import Matrix
     from marlbench.store.store import Store
 
+_READ = {"last": "last", "maximum": "largest", "area": "mean over training of", "train": "in training,"}
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -163,12 +165,12 @@ def measures(study: Study, evidence: Evidence, one: Spot) -> dict[str, Measure]:
 
 
 def name_of(measure: Measure, metric: str) -> str:
-    """What a measure is called: `cooperation`, `maximum of return_mean x 6 - 75`, `steps to win_rate .5`."""
+    """What a measure is called: `cooperation`, `largest return_mean x 6 - 75`, `steps to win_rate .5`."""
     name = measure.metric or metric
     if measure.reading == "steps_to":
         name = f"steps to {name} {measure.reach:g}"
     elif measure.reading != "final":
-        name = f"{measure.reading} of {name}"
+        name = f"{_READ[measure.reading]} {name}"
     if measure.factor != 1:
         name += f" x {measure.factor:g}"
     if measure.offset:

@@ -92,9 +92,9 @@ def _verdict(name: str, claim: Claim, study: Study, evidence: Evidence, error: f
         why = "no place has runs on all sides" if used else "these cells have nothing of what it is about"
         return replace(verdict, reason=why)
     spreads = {key: spread(of, claim.statistic) for key, of in values.items() if of}
-    higher = claim.reading != "steps_to" and higher_is_better(
-        claim, evidence.group(next(iter(used.values()))).cell
-    )
+    first = evidence.group(next(iter(used.values()))).cell
+    # Fewer steps to a value are better, and a negative factor turns everything round.
+    higher = (claim.reading != "steps_to" and higher_is_better(claim, first)) == (claim.factor > 0)
     try:
         judged = judge(claim, judged_at, spreads, error, higher)
     except UndefinedError as undefined:
