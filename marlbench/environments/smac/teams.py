@@ -54,6 +54,13 @@ class Teams:
             [[WIDTH / 2 + sx * _NEAREST, HEIGHT / 2 + sy * _NEAREST] for sx, sy in _DIAGONALS], device=device
         )
         self._kinds = torch.tensor(scenario.kinds, dtype=torch.int64, device=device)
+        self._centre = torch.tensor([WIDTH / 2, HEIGHT / 2], device=device)
+        further = scenario.enemies - scenario.allies
+        self._first_bounds = {
+            count: torch.tensor(_first_bounds(count), device=device)
+            for count in (scenario.allies, further)
+            if scenario.drawn and count
+        }
         self._fixed = None if scenario.drawn else self._fixed_teams()
 
     def draw(self, keys: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,11 +116,7 @@ class Teams:
         free = (drawn[:, :count] >= second).long() + (drawn[:, :count] >= third)
         if self.scenario.exception is None:
             return free
-        rare = WEIGHTS[2]
-        # P(first <= k) = (1 - rare^(k + 1)) / (1 - rare^count)
-        bounds = [(1 - rare ** (k + 1)) / (1 - rare**count) for k in range(count - 1)]
-        edges = torch.tensor(bounds, dtype=torch.float32, device=keys.device)
-        first = (drawn[:, count:] >= edges).sum(1, keepdim=True)
+        first = (drawn[:, count:] >= self._first_bounds[count]).sum(1, keepdim=True)
         index = torch.arange(count, device=keys.device)
         other = (drawn[:, :count] >= common).long()
         chosen = torch.where(index == first, other, free)
@@ -149,8 +152,14 @@ class Teams:
         rank = same.tril(-1).sum(2)
         theirs = centre.gather(1, member.unsqueeze(2).expand(-1, -1, 2))
         theirs = theirs + self._spiral[turn[:, :4].gather(1, member), rank]
-        ours = self._spiral[turn[:, 4], :allies] + torch.tensor([WIDTH / 2, HEIGHT / 2], device=keys.device)
+        ours = self._spiral[turn[:, 4], :allies] + self._centre
         return torch.cat([ours, theirs], 1).transpose(1, 2)
+
+
+def _first_bounds(count: int) -> list[float]:
+    """P(first <= k) = (1 - rare^(k + 1)) / (1 - rare^count) of the first unit that is no exception, but the last k."""
+    rare = WEIGHTS[2]
+    return [(1 - rare ** (k + 1)) / (1 - rare**count) for k in range(count - 1)]
 
 
 _DIAGONALS = ((-1, -1), (-1, 1), (1, 1), (1, -1))
