@@ -64,7 +64,8 @@ def test_a_study_from_the_plan_to_the_verdicts(typed: Typed, tmp_path: Path) -> 
     code, out, err = typed("study", "coin", *cpu, "--json")
     assert code == 0, err
     assert "8: 2 done" in " ".join(err.split())
-    found = {claim["name"]: claim for claim in json.loads(out)["claims"]}
+    document = json.loads(out)
+    found = {claim["name"]: claim for claim in document["claims"]}
     assert {name: claim["verdict"] for name, claim in found.items()} == {
         "fair": "holds",
         "greedy": "does not hold",
@@ -72,7 +73,7 @@ def test_a_study_from_the_plan_to_the_verdicts(typed: Typed, tmp_path: Path) -> 
     }
     assert found["longer"]["reason"] == "2 of 2 groups of cells have fewer than 5 runs"
     assert found["fair"]["n"] == 8
-    (report,) = (tmp_path / "results" / "reports").glob("coin-*")
+    report = tmp_path / "results" / "reports" / f"coin-{document['matrix_id']}"
     assert {path.name for path in (report / "study").iterdir()} == {"coin.md", "coin.json", "coin.png"}
     assert (report / "report.html").is_file()
 
