@@ -37,7 +37,9 @@ def best(work: Callable[[], int]) -> float:
 
 
 def simulated(placement: str) -> float:
-    parameters = StorageParameters(workload="calibrated_hm_1", placement=placement, migration="none", requests=REQUESTS)
+    parameters = StorageParameters(
+        workload="calibrated_hm_1", placement=placement, migration="none", requests=REQUESTS
+    )
     systems = Systems(parameters, SYSTEMS, *extent(parameters))
     for row, key in enumerate(derive(row_keys([0], 0, SYSTEMS, CPU), 0).tolist()):
         systems.feed(row, draw(parameters, key))
@@ -88,5 +90,8 @@ def libcachesim() -> float | None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     players = ("fast_only", "lru", "lfu", "cde", "hps", "oracle")
-    measured: dict[str, float | None] = {f"simulate_{name}": simulated(name) for name in players}
-    print(json.dumps(measured | {"step": stepped(), "libcachesim_lru": libcachesim()}))
+    measured = {f"simulate_{name}": simulated(name) for name in players} | {"step": stepped()}
+    theirs = libcachesim()
+    if theirs is not None:
+        measured["libcachesim_lru"] = theirs
+    print(json.dumps(measured))

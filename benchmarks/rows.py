@@ -206,6 +206,17 @@ def _fits(of: dict[str, Sample]) -> tuple[str, bool]:
     return said, disk <= 3.0 and resident <= 1.0
 
 
+def _storage() -> Sample:
+    return {name: float(v) for name, v in measure.script(sys.executable, "measure_storage.py").items()}
+
+
+def _storage_speed(of: dict[str, Sample]) -> tuple[str, bool]:
+    (sample,) = of.values()
+    theirs = f"{sample['libcachesim_lru']:,.0f}" if "libcachesim_lru" in sample else "not installed"
+    said = f"{sample['simulate_lru']:,.0f} and {sample['step']:,.0f} a CPU-second; libcachesim {theirs}"
+    return said, sample["simulate_lru"] >= 2e6 and sample["step"] >= 3e5
+
+
 def _one_and_ten(of: dict[str, Sample]) -> tuple[str, bool]:
     one, ten = (of[name]["wall_seconds"] for name in ("one seed", "ten seeds"))
     speeds = " and ".join(f"{sample['steps_per_second']:,.0f}" for sample in of.values())
@@ -284,6 +295,12 @@ ROWS = {
         "300,000; fishery 500,000; harvest and clean_up 30,000",
         {"marlbench": _simulators},
         _fast_enough,
+    ),
+    "storage": Row(
+        "storage placement, 64 systems: LRU inside the simulator, a step with a policy outside; libcachesim's LRU from Python",
+        "2,000,000 and 300,000 requests a CPU-second",
+        {"marlbench": _storage},
+        _storage_speed,
     ),
     "help": Row(
         "marlbench --help",
