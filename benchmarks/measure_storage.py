@@ -1,6 +1,6 @@
 """Storage placement on one core, requests a CPU-second: simulate, step with a policy outside, libcachesim's LRU.
 
-The rows of the table are systems side by side; libcachesim, where it is installed, gets the requests of one of them from
+The systems stand side by side; libcachesim, where it is installed, gets the requests of one of them from
 Python one by one, which is how a learner would drive it. Prints JSON.
 """
 

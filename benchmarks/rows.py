@@ -297,7 +297,7 @@ ROWS = {
         _fast_enough,
     ),
     "storage": Row(
-        "storage placement, 64 systems: LRU inside the simulator, a step with a policy outside; libcachesim's LRU from Python",
+        "storage placement, 64 systems: LRU inside, a step with a policy outside; libcachesim's LRU from Python",
         "2,000,000 and 300,000 requests a CPU-second",
         {"marlbench": _storage},
         _storage_speed,
