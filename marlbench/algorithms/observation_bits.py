@@ -33,7 +33,10 @@ class ObservationBits:
         return cls(features, device) if 0 < features <= MOST_BITS else None
 
     def encode(self, observation: Tensor) -> Tensor | None:
-        """float [..., features] -> int64 [...], or None where any feature is not a bit."""
+        """float [..., features] -> int64 [...]; None where any feature is no bit, or where operations are recorded."""
+        # A recorded program keeps one of the two ways for good, and only None holds for all observations.
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+            return None
         # x - x x is zero for bits alone; it is no number for infinities and for what is none already.
         if bool(torch.addcmul(observation, observation, observation, value=-1.0).any()):
             return None
