@@ -272,6 +272,13 @@ class Algorithm(ABC):
         """
         return 0
 
+    def agent_bytes(self) -> int:
+        """Bytes that the agents of one system need to learn and to decide; 0 where a method does not tell.
+
+        Parameters, their copies, optimiser states and what is replayed: what papers on small devices report.
+        """
+        return 0
+
     @property
     def must_checkpoint(self) -> bool:
         """True when a checkpoint has to be durable before more may be observed."""

@@ -110,7 +110,8 @@ class PlacementReward:
         latency, eviction, evicted = torch.expm1(outcome * SCALE).unbind(-1)
         if self.kind == "sibyl_code":
             raw = 100.0 / latency - torch.where(evicted > 0.5, evicted.round(), 0.0) ** 0.09
-            return (raw / 0.3).floor() * 0.3
+            # What the task computes in double precision may lie on the grid itself.
+            return (raw / 0.3 + 1e-4).floor() * 0.3
         paid = self.unit / latency
         if self.kind == "sibyl":
             paid = torch.where(evicted > 0.5, (paid - 0.001 * eviction / self.unit).clamp(min=0.0), paid)

@@ -227,6 +227,8 @@ class JobTraining:
         """
         seconds, cpu_seconds = self._seconds(), self._cpu_seconds()
         versions = execution.versions()
+        agent_bytes = trainer.algorithm.agent_bytes()
+        decision_microseconds = trainer.decision_microseconds(time.process_time) if agent_bytes else 0.0
         for member in self.live:
             cell, folder = self.cells[member], self._cell_directory(member)
             outcome = trainer.outcome(member)
@@ -250,6 +252,9 @@ class JobTraining:
                 "members": [other.id for other in self.cells],
                 "engine": self.settings.engine,
             }
+            if agent_bytes:
+                conditions["agent_bytes"] = agent_bytes
+                conditions["decision_microseconds"] = decision_microseconds
             if self.meter is not None:
                 conditions["calibration"] = self.meter.document()
             extent = self.journals[member].sync()

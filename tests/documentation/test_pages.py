@@ -79,7 +79,11 @@ def test_environment_variables_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ippo", "mappo", "a2c", "iql", "dqn", "memory_one", "vdn", "qmix", "qplex", "maddpg", "masac"]
+    "name",
+    [
+        *("ippo", "mappo", "a2c", "iql", "dqn", "memory_one", "vdn", "qmix", "qplex", "maddpg", "masac"),
+        *("sibyl", "harmonia", "archivist"),
+    ],
 )
 def test_hyperparameters(name: str) -> None:
     check_fields(name, load("algorithms", name).Hyperparameters)
