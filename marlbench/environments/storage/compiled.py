@@ -1,41 +1,17 @@
-"""Compilation of the simulator's inner loops, kept on disk between processes."""
+"""How the simulator's inner loops are compiled, and views that cost nothing in them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
 import numba.extending
 
+from marlbench.environments import compiling
+
 F = TypeVar("F", bound=Callable[..., object])
-
-
-# The files whose functions call each other, and the numbers that they share.
-_FILES = (
-    "compiled",
-    "devices",
-    "driver",
-    "layout",
-    "migration",
-    "order",
-    "players",
-    "transfers",
-    "transition",
-    "view",
-)
-
-
-def _stamp() -> str:
-    digest = hashlib.sha256()
-    for name in _FILES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
-    return digest.hexdigest()
-
-
-_STAMP = _stamp()
+OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}
 
 
 def inner(function: F) -> F:
@@ -48,27 +24,15 @@ def inlined(function: F) -> F:
     return _njit(no_cpython_wrapper=True, forceinline=True)(function)
 
 
-def _njit(**given: bool) -> Callable[[F], F]:
-    options: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True, **given}
-    made: Callable[[F], F] = numba.njit(**options)
-    return made
+def _njit(**given: bool) -> Any:
+    options: dict[str, Any] = {**OPTIONS, **given}
+    return numba.njit(**options)
 
 
 def compiled(function: F) -> F:
-    """The function compiled by numba at its first call.
-
-    The result is cached beside this file, under NUMBA_CACHE_DIR, or in the user's cache, whichever can be written
-    first; where none can, every process compiles.
-    """
-    made: Any = _njit(nogil=True)(function)
-    try:
-        made.enable_caching()
-        # numba looks at the function's own file alone, and would keep what it inlined from the others.
-        made._cache._cache_file._source_stamp = _STAMP
-    except (RuntimeError, AttributeError):
-        pass
-    compiled_function: F = made
-    return compiled_function
+    """A function that Python calls: see `compiling.compiled`."""
+    made: F = compiling.compiled(function, nogil=True, **OPTIONS)
+    return made
 
 
 @numba.extending.intrinsic
