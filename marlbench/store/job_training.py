@@ -59,6 +59,8 @@ class Trainer(Protocol):
 
     def policy(self, member: int) -> dict[str, Any]: ...
 
+    def agent_costs(self, clock: Callable[[], float]) -> dict[str, float]: ...
+
     def close(self) -> None: ...
 
 
@@ -227,8 +229,7 @@ class JobTraining:
         """
         seconds, cpu_seconds = self._seconds(), self._cpu_seconds()
         versions = execution.versions()
-        agent_bytes = trainer.algorithm.agent_bytes()
-        decision_microseconds = trainer.decision_microseconds(time.process_time) if agent_bytes else 0.0
+        agent_costs = trainer.agent_costs(time.process_time)
         for member in self.live:
             cell, folder = self.cells[member], self._cell_directory(member)
             outcome = trainer.outcome(member)
@@ -251,10 +252,8 @@ class JobTraining:
                 "job": self.directory.name,
                 "members": [other.id for other in self.cells],
                 "engine": self.settings.engine,
+                **agent_costs,
             }
-            if agent_bytes:
-                conditions["agent_bytes"] = agent_bytes
-                conditions["decision_microseconds"] = decision_microseconds
             if self.meter is not None:
                 conditions["calibration"] = self.meter.document()
             extent = self.journals[member].sync()

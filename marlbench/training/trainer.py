@@ -323,8 +323,14 @@ class Trainer:
             self.phase = "finished"
         return records
 
-    def decision_microseconds(self, clock: Callable[[], float], repeats: int = 20) -> float:
-        """Time of the policy for one row, all rows deciding together: the least of several; seconds by `clock`."""
+    def agent_costs(self, clock: Callable[[], float], repeats: int = 20) -> dict[str, float]:
+        """What a system needs of the agents, where the method tells it: no part of the outcome.
+
+        `agent_bytes`, and `decision_microseconds` of the policy for one row while all rows decide together, the least
+        of several, where `clock` gives seconds.
+        """
+        if not self.algorithm.agent_bytes():
+            return {}
         policy, mode = self.algorithm.policy, self.protocol.policy
         noise = torch.zeros(*self.view.acting.shape, policy.uniforms(mode), device=self.device)
         noise = policy.noise(noise)
@@ -333,7 +339,10 @@ class Trainer:
             began = clock()
             policy.act(self.view, self.memory, noise, mode)
             found.append(clock() - began)
-        return 1e6 * min(found) / len(self.view.ended)
+        return {
+            "agent_bytes": self.algorithm.agent_bytes(),
+            "decision_microseconds": 1e6 * min(found) / len(self.view.ended),
+        }
 
     def outcome(self, member: int) -> dict[str, Any]:
         """What a finished member found: it depends on the cell and the job's membership alone."""

@@ -153,6 +153,9 @@ class FakeTrainer:
     def checkpoint_done(self) -> None:
         self.unsaved = 0
 
+    def agent_costs(self, clock: Callable[[], float]) -> dict[str, float]:
+        return {"agent_bytes": 12}
+
     def outcome(self, member: int) -> dict[str, Any]:
         evaluations = self.evaluations[member]
         return {

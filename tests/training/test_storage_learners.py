@@ -287,3 +287,17 @@ def test_a_described_policy_comes_back(tmp_path: Path) -> None:
             back = policy.parameters_of(policy.describe(parameters[member]))
             assert torch.equal(back, parameters[member])
         assert math.isfinite(float(parameters.sum()))
+
+
+def test_costs_are_told_of_one_system_and_are_no_part_of_the_outcome(tmp_path: Path) -> None:
+    few, many = trainer("sibyl", tmp_path, rows=2), trainer("sibyl", tmp_path, rows=6)
+    ticks = iter(range(1_000))
+    costs = few.agent_costs(lambda: next(ticks) * 1e-6)
+    # A tick lies between two looks at the clock, and four rows decide in it.
+    assert costs["decision_microseconds"] == pytest.approx(0.25)
+    assert costs["agent_bytes"] == many.agent_costs(lambda: 0.0)["agent_bytes"]
+    # Five copies of 6 x 20, 20 x 30 and 30 x (2 x 51) weights with biases, and 50 requests.
+    assert costs["agent_bytes"] == 5 * 4 * (140 + 630 + 31 * 102) + 50 * (4 * (6 + 6 + 3) + 2)
+    before = few.algorithm.policy.parameters().clone()
+    few.agent_costs(lambda: 0.0)
+    assert torch.equal(few.algorithm.policy.parameters(), before)
