@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from marlbench.algorithms.recording import recording
 from marlbench.environments.contract import EnvironmentSpecification
 
 MOST_BITS = 10
@@ -34,8 +35,7 @@ class ObservationBits:
 
     def encode(self, observation: Tensor) -> Tensor | None:
         """float [..., features] -> int64 [...]; None where any feature is no bit, or where operations are recorded."""
-        # A recorded program keeps one of the two ways for good, and only None holds for all observations.
-        if torch.jit.is_tracing() or torch.compiler.is_compiling():
+        if recording():
             return None
         # x - x x is zero for bits alone; it is no number for infinities and for what is none already.
         if bool(torch.addcmul(observation, observation, observation, value=-1.0).any()):

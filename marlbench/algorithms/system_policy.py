@@ -13,6 +13,7 @@ from marlbench.algorithms.base import Mode, Policy, Setting
 from marlbench.algorithms.built_in import built_in_actions
 from marlbench.algorithms.decision_kernel import decide
 from marlbench.algorithms.distributions import epsilon_greedy
+from marlbench.algorithms.recording import recording
 from marlbench.algorithms.storage_columns import Columns
 from marlbench.algorithms.swish_network import SwishNetwork
 from marlbench.algorithms.systems_apart import Apart
@@ -73,7 +74,7 @@ class SystemPolicy(Policy):
         epsilon = self.epsilon if mode == "behaviour" else 0.0
         action = self._fixed.repeat(len(step.observation), 1)
         for decider in self.deciders:
-            compiles = decider.head.compiles and action.device.type == "cpu"
+            compiles = decider.head.compiles and action.device.type == "cpu" and not recording()
             choose = self.choose_compiled if compiles else self.choose
             choose(decider, step.observation, epsilon, noise, action)
         return action, None
