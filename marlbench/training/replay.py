@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from marlbench.training.finals import Finals, where
 from marlbench.training.priorities import Priorities
 from marlbench.training.storage import Field, Storage
 
 __all__ = ["Drawn", "Field", "Replay", "Transitions"]
 
-FIRST_FINALS = 16
 FLAGS = ("cut", "kept")
 
 
@@ -109,28 +109,14 @@ class Replay:
         self._on_device = self.place.type == "cuda"
         self._head: dict[str, Tensor] = {}
         self._head_written = True
-        self.finals_written = 0
-        self._outgrown: list[Storage] = []
-        self._unneeded: list[Storage] = []
-        if chained:
-            # How many final entries came before each joint step: a slot has one where the next slot counts more.
-            counts = {"finals_before": Field((), "int64")}
-            self._finals_before = Storage(
-                directory, counts, self.slots, (), device, on_device=self._on_device
-            )
-            self._finals = self._make_finals(FIRST_FINALS)
-            self._finals_needed = 0
+        last = {name: self.fields[name] for name in self.chained}
+        self._finals = Finals(directory, last, self.slots, lead, device, self._on_device) if chained else None
         self.priorities = None
         if prioritised:
             # Samples that a crash brings back may begin in the slack as well.
             self._ring = self.slots // stride + 2
             self.priorities = Priorities(members, self._ring * rows, self.place)
             self._ready = self._expired = 0
-
-    def _make_finals(self, entries: int) -> Storage:
-        fields = {name: self.fields[name] for name in self.chained}
-        lead, prefix = (self.members, self.rows), f"final-{entries}-"
-        return Storage(self._directory, fields, entries, lead, self.device, prefix, self._on_device)
 
     @staticmethod
     def size(
@@ -147,11 +133,10 @@ class Replay:
         slots = capacity + max(slack, 1)
         if not chained:
             return row * members * rows * slots
-        final = sum(fields[name].bytes for name in chained)
-        # Rows may end at different times, and the ring of finals is doubled when it is full.
-        share = 1.0 if episode_limit is None else min(1.0, members * rows / episode_limit)
-        finals = max(FIRST_FINALS, 2 * int(share * slots))
-        return (row + 1) * members * rows * (slots + 1) + 8 * slots + final * members * rows * finals
+        last = {name: fields[name] for name in chained}
+        return (row + 1) * members * rows * (slots + 1) + Finals.size(
+            last, members * rows, slots, episode_limit
+        )
 
     def __len__(self) -> int:
         """Joint steps of the logical content."""
@@ -184,67 +169,45 @@ class Replay:
         self.steps.write(slot, values)
         if self.chained:
             assert following is not None
+            assert self._finals is not None
             self.steps.write(slot, {"cut": 0 if cut is None else cut, "kept": 0 if kept is None else kept})
-            self._finals_before.write(slot, {"finals_before": self.finals_written})
+            self._finals.count(slot)
             if final is not None:
-                self._write_final(final)
+                self._finals.write(final, self._oldest_needed())
             self._head, self._head_written = dict(following), False
         self.written += 1
 
-    def _write_final(self, final: Mapping[str, Tensor]) -> None:
-        entries = self._finals.entries
-        if self.finals_written - self._finals_needed >= entries:
-            oldest = max(0, self._checkpointed - self.capacity)
-            self._finals_needed = self._count_before(oldest % self.slots) if oldest < self.written else 0
-        if self.finals_written - self._finals_needed >= entries:
-            larger = self._make_finals(2 * entries)
-            larger.take_over(self._finals, range(self._finals_needed, self.finals_written))
-            # The checkpoint still speaks of the smaller ring.
-            self._outgrown.append(self._finals)
-            self._finals = larger
-        self._finals.write(self.finals_written % self._finals.entries, final)
-        self.finals_written += 1
-
-    def _count_before(self, slot: int) -> int:
-        return int(self._finals_before.at_place("finals_before", torch.tensor(slot, device=self.place)))
+    def _oldest_needed(self) -> int | None:
+        """The slot of the oldest joint step that the last checkpoint speaks of, where there is one."""
+        oldest = max(0, self._checkpointed - self.capacity)
+        return oldest % self.slots if oldest < self.written else None
 
     def _write_head(self) -> None:
-        if self.chained and not self._head_written:
+        if self._finals is not None and not self._head_written:
             slot = self.written % self.slots
             self.steps.write(slot, self._head)
-            self._finals_before.write(slot, {"finals_before": self.finals_written})
+            self._finals.count(slot)
             self._head_written = True
 
     def cut_all(self) -> None:
         """What comes next belongs to other episodes in every row: the interrupted ones end, cut, with what they
         showed last."""
-        if not self.chained or not self.written:
+        if self._finals is None or not self.written:
             return
         last = (self.written - 1) % self.slots
-        before = self._count_before(last)
         cut, kept = (self._flag_at(name, last) for name in FLAGS)
         final = self._head
-        if self.finals_written > before:
+        own = self._finals.take_back(last)
+        if own is not None:
             # Rows that ended at the last joint step themselves keep their own.
-            own = self._entry(self._finals, before % self._finals.entries)
-            final = {name: _where(cut, own[name], value) for name, value in self._head.items()}
-            self.finals_written = before
-        self._write_final(final)
+            final = {name: where(cut, own[name], value) for name, value in self._head.items()}
+        self._finals.write(final, self._oldest_needed())
         self.steps.write(last, {"cut": 1, "kept": kept | ~cut})
         self._head_written = False
         self._write_head()
 
-    def _entry(self, storage: Storage, entry: int) -> dict[str, Tensor]:
-        index = self._every_row(entry)
-        return {name: storage.read(name, index) for name in self.chained}
-
     def _flag_at(self, name: str, slot: int) -> Tensor:
-        return self.flags(name, self._every_row(slot))
-
-    def _every_row(self, entry: int) -> Tensor:
-        """Where every row of an entry lies, [member, row]."""
-        index = torch.arange(self.members * self.rows, device=self.place)
-        return (entry * self.members * self.rows + index).view(self.members, self.rows)
+        return self.flags(name, self.steps.every_row(slot))
 
     def _units(self) -> tuple[int, int]:
         """The samples that exist: from the first to before the last, in multiples of `stride`."""
@@ -330,26 +293,8 @@ class Replay:
 
     def put_finals(self, values: dict[str, Tensor], number: Tensor, row: Tensor, wanted: Tensor) -> None:
         """Replace the chained fields of `values` by the final ones where `wanted`."""
-        if not self.finals_written:
-            return
-        if self.place.type == "cuda":
-            index = self._final_index(number, row, self._member(number.dim()))
-            for name in values:
-                values[name] = _where(wanted, self._finals.read(name, index), values[name])
-            return
-        chosen = wanted.flatten().nonzero().squeeze(1)
-        if not chosen.numel():
-            return
-        number, row = (flat.expand(wanted.shape).flatten().index_select(0, chosen) for flat in (number, row))
-        index = self._final_index(number, row, chosen // (wanted.numel() // self.members))
-        chosen = chosen.to(self.device)
-        for name, value in values.items():
-            flat = value.view(-1, *self.fields[name].shape)
-            flat.index_copy_(0, chosen, self._finals.read(name, index))
-
-    def _final_index(self, number: Tensor, row: Tensor, member: Tensor) -> Tensor:
-        entry = self._finals_before.at_place("finals_before", number % self.slots) % self._finals.entries
-        return (entry * self.members + member) * self.rows + row
+        if self._finals is not None:
+            self._finals.put(values, number % self.slots, row, wanted)
 
     def flush(self) -> None:
         """Make what was appended durable: called before a state that speaks of it is written."""
@@ -357,23 +302,22 @@ class Replay:
         for storage in self._storages():
             storage.flush()
         self._pending = self.written
-        self._unneeded, self._outgrown = self._unneeded + self._outgrown, []
+        if self._finals is not None:
+            self._finals.flushed()
 
     def _storages(self) -> list[Storage]:
-        return [self.steps, self._finals_before, self._finals] if self.chained else [self.steps]
+        return [self.steps] if self._finals is None else [self.steps, *self._finals.storages]
 
     def checkpoint_done(self) -> None:
         """The state that was last flushed for is durable."""
         self._checkpointed = self._pending
-        for storage in self._unneeded:
-            for path in storage.paths:
-                path.unlink(missing_ok=True)
-        self._unneeded = []
+        if self._finals is not None:
+            self._finals.checkpoint_done()
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"written": self.written}
-        if self.chained:
-            state["finals"] = {"written": self.finals_written, "entries": self._finals.entries}
+        if self._finals is not None:
+            state["finals"] = self._finals.state_dict()
             state["head"] = {name: value.clone() for name, value in self._head.items()}
             if self.written:
                 # What the first joint step after an interrupted episode may have changed before a crash.
@@ -387,11 +331,8 @@ class Replay:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.written = self._checkpointed = self._pending = int(state["written"])
         self.steps.reload()
-        if self.chained:
-            self.finals_written, self._finals_needed = int(state["finals"]["written"]), 0
-            self._finals = self._make_finals(int(state["finals"]["entries"]))
-            self._finals.reload()
-            self._finals_before.reload()
+        if self._finals is not None:
+            self._finals.load_state_dict(state["finals"])
             self._head = {n: v.to(self.device, copy=True) for n, v in state["head"].items()}
             self._head_written = not self.written
             if self.written:
@@ -400,7 +341,3 @@ class Replay:
         if self.priorities is not None:
             self.priorities.load_state_dict(state["priorities"])
             self._expired, self._ready = state["units"]
-
-
-def _where(chosen: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    return torch.where(chosen.view(*chosen.shape, *(1,) * (one.dim() - chosen.dim())), one, other)

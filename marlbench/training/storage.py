@@ -141,6 +141,11 @@ class Storage:
         elif self._large:
             self._touch(len(values))
 
+    def every_row(self, entry: int) -> Tensor:
+        """Where every row of an entry lies, int64 [*lead]: what `read` and `at_place` take."""
+        rows = prod(self.lead)
+        return torch.arange(entry * rows, (entry + 1) * rows, device=self.place).view(self.lead)
+
     def read(self, name: str, index: Tensor) -> Tensor:
         """Rows of a field, on the device: [*index, *shape] for int64 `index` into [entry x lead] flattened."""
         field = self.fields[name]
