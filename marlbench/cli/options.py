@@ -20,8 +20,12 @@ TaskGlobs = Annotated[
     typer.Option("--task", metavar="GLOB", help="Only tasks whose name matches; may be given several times."),
 ]
 AlgorithmNames = Annotated[
-    str | None,
-    typer.Option("--algorithm", metavar="A,B", help="Only these algorithms, by their name in the suite."),
+    list[str] | None,
+    typer.Option(
+        "--algorithm",
+        metavar="A,B",
+        help="Only these algorithms, by their name in the suite; may be given several times.",
+    ),
 ]
 Seeds = Annotated[
     str | None,
@@ -52,10 +56,15 @@ Results = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
+def algorithm_names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The names that `--algorithm` was given, one or several at a time."""
+    return tuple(name.strip() for names in given or () for name in names.split(","))
+
+
 def as_words(
     *,
     tasks: Sequence[str] | None = None,
-    algorithms: str | None = None,
+    algorithms: Sequence[str] | None = None,
     seeds: str | None = None,
     steps: int | None = None,
     preset: str | None = None,
@@ -81,7 +90,7 @@ def select(
     suites: Sequence[str],
     *,
     tasks: Sequence[str] | None = None,
-    algorithms: str | None = None,
+    algorithms: Sequence[str] | None = None,
     seeds: str | None = None,
     steps: int | None = None,
     preset: str | None = None,
@@ -99,7 +108,7 @@ def select(
     return resolve(
         suites,
         tasks=tuple(tasks or ()),
-        algorithms=tuple(name.strip() for name in algorithms.split(",")) if algorithms is not None else (),
+        algorithms=algorithm_names(algorithms),
         seeds=None if seeds is None else parse_seeds(seeds),
         steps=steps,
         preset=preset,

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marlbench.cli.fresh import Jobs, OwnResults
-from marlbench.cli.options import AlgorithmNames, Json, Overrides, PresetName, Steps, TaskGlobs
+from marlbench.cli.options import (
+    AlgorithmNames,
+    Json,
+    Overrides,
+    PresetName,
+    Steps,
+    TaskGlobs,
+    algorithm_names,
+)
 
 if TYPE_CHECKING:
     from marlbench.analysis.reference import Reference, Selection
@@ -79,7 +87,7 @@ def create(
     selection = Selection(
         suite=suite,
         tasks=tuple(task or ()),
-        algorithms=tuple(part.strip() for part in algorithm.split(",")) if algorithm else (),
+        algorithms=algorithm_names(algorithm),
         preset=preset,
         steps=steps,
         overrides=tuple(set_ or ()),

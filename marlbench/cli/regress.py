@@ -67,7 +67,7 @@ def command(
     matrix = select(
         [suite or chosen.suite],
         tasks=chosen.tasks,
-        algorithms=",".join(chosen.algorithms) if chosen.algorithms else None,
+        algorithms=chosen.algorithms,
         steps=chosen.steps,
         preset=chosen.preset,
         overrides=chosen.overrides,

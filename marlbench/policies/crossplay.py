@@ -155,7 +155,7 @@ def cross_play(
     _require_one_task(cells)
     agents = teams[0].specification.agents
     chosen = _agents(agents, first)
-    protocol = protocol_for(Protocol.model_validate(cells[0].protocol), mode)
+    protocol = protocol_for(teams[0], mode)
     if protocol.policy == "behaviour":
         protocol = protocol.model_copy(update={"policy": "sampled"})
     policies = [team.policy for team in teams]

@@ -46,14 +46,18 @@ class Evaluation:
         return {name: value[member].tolist() for name, value in self.values.items()}
 
 
-def protocol_for(protocol: Protocol, mode: Mode | None) -> Protocol:
+def protocol_for(rebuilt: Rebuilt, mode: Mode | None) -> Protocol:
     """How a policy is evaluated anew: as its suite says, with another choice of actions where one is asked for.
 
-    An online protocol measures the training itself; a policy that is done is measured over a window of that length.
+    An online protocol measures the training itself. A policy that is done is measured over a window of that length, or
+    over whole episodes where the task has any.
     """
+    protocol = Protocol.model_validate(rebuilt.cells[0].protocol)
     changes: dict[str, object] = {} if mode is None else {"policy": mode}
-    if protocol.kind == "online":
+    if protocol.kind == "online" and rebuilt.specification.continuing:
         changes |= {"kind": "continuing", "length": protocol.window, "window": None}
+    elif protocol.kind == "online":
+        changes |= {"kind": "episodic", "window": None, "warm_up": None}
     return protocol.model_copy(update=changes)
 
 
@@ -93,8 +97,7 @@ def evaluate(rebuilt: Rebuilt, mode: Mode | None, episodes: int, seed: int) -> E
     """
     if not 0 <= seed <= MAXIMUM_SEED:
         raise UsageError(f"--seed {seed}: not between 0 and {MAXIMUM_SEED}.")
-    cell = rebuilt.cells[0]
-    protocol = protocol_for(Protocol.model_validate(cell.protocol), mode)
+    protocol = protocol_for(rebuilt, mode)
     if protocol.policy == "behaviour":
         rebuilt.algorithm.begin(_last_rollout(rebuilt))
     seeds = [cell.seed for cell in rebuilt.cells]

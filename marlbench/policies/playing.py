@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from marlbench.catalog.types import Protocol
 from marlbench.environments.keys import derive, row_keys, uniform
 from marlbench.policies.evaluating import PLAY_STREAM, Mode, protocol_for
 from marlbench.policies.trained import Rebuilt
@@ -49,7 +48,7 @@ def frames(rebuilt: Rebuilt, mode: Mode | None, episodes: int, seed: int, row: i
         MarlbenchError: the task cannot be drawn.
     """
     cell, policy = rebuilt.cells[0], rebuilt.policy
-    protocol = protocol_for(Protocol.model_validate(cell.protocol), mode)
+    protocol = protocol_for(rebuilt, mode)
     chosen = "sampled" if protocol.policy == "behaviour" else protocol.policy
     environment = rebuilt.environment(1)
     try:

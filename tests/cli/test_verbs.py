@@ -14,6 +14,7 @@ import pytest
 import marlbench.cli
 from marlbench import __version__, errors, plugins
 from marlbench.cli import VERBS
+from marlbench.cli.options import algorithm_names
 from marlbench.plugins import Plugin
 
 SUITE = """\
@@ -338,3 +339,8 @@ def test_an_output_that_takes_nothing_is_no_bug(sink: str, message: str, form: s
     )
     assert done.stderr.startswith(message)
     assert len(done.stderr.splitlines()) == (2 if message else 0)
+
+
+def test_algorithms_are_named_one_or_several_at_a_time() -> None:
+    assert algorithm_names(["iql, ippo", "vdn"]) == ("iql", "ippo", "vdn")
+    assert algorithm_names(None) == ()

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from marlbench.catalog.matrix import Matrix
+from marlbench.catalog.matrix import Matrix, resolve
 from marlbench.errors import STORE, USAGE
 from marlbench.policies import evaluating, trained
 from marlbench.store import naming
 from marlbench.store.store import Store
 
-from .conftest import Typed
+from .conftest import Typed, train
 
 CPU = torch.device("cpu")
 
@@ -46,7 +46,7 @@ def test_best_and_last_are_the_policies_that_were_evaluated(tiny: tuple[Path, Ma
     entry = naming.find(store, "iql/spread/s1")
     job = trained.whole_job(store, trained.read(store, entry))
     rebuilt = trained.Rebuilt(job, "last", CPU)
-    protocol = evaluating.protocol_for(evaluating.Protocol.model_validate(entry.cell.protocol), None)
+    protocol = evaluating.protocol_for(rebuilt, None)
     seeds = [cell.seed for cell in rebuilt.cells]
     found = evaluating.play(rebuilt, rebuilt.policy, protocol, seeds, 2, 3)
     assert (
@@ -114,3 +114,31 @@ def test_a_cell_that_is_not_done_and_a_policy_that_was_changed(
     code, _, said = typed("eval", "ippo/spread/s0", *results)
     assert code == USAGE
     assert "is not done" in said
+
+
+ONLINE = """\
+schema: 1
+suite: online
+title: A task with episodes, learnt online
+rows: 4
+seeds: 1
+steps: 256
+protocol: {kind: online, policy: behaviour, evaluations: 1, window: 128, warm_up: 0.5}
+algorithms:
+  iql: {hyperparameters: {replay_steps: 400, learning_starts: 50, hidden: [16]}}
+tasks:
+  spread:
+    environment: simple_spread
+    parameters: {episode_length: 6}
+    score: {metric: return_mean, low: -40.0, high: -10.0, source: the test}
+"""
+
+
+def test_what_was_learnt_online_is_evaluated_over_episodes_where_there_are_any(tmp_path: Path) -> None:
+    (tmp_path / "online.yaml").write_text(ONLINE)
+    store = Store.open(tmp_path / "results", create=True)
+    train(store, resolve([str(tmp_path / "online.yaml")]).cells)
+    _, rebuilt = trained.rebuild(store, naming.find(store, "iql/spread/s0"), "best", CPU)
+    found = evaluating.evaluate(rebuilt, None, 5, 0)
+    assert found.protocol.kind == "episodic"
+    assert found.values["episode_length"].tolist() == [[6.0] * 5]
