@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from marlbench.algorithms.actor_critic import ActorCritic
 from marlbench.algorithms.distributions import mask_logits
 from marlbench.algorithms.samples import Batch
+from marlbench.environments.contract import Step
 from marlbench.training.evaluation import cut_memory
 from marlbench.training.trainer import Trainer
 
@@ -129,6 +131,39 @@ def test_the_memory_of_a_critic_runs_on_from_rollout_to_rollout(tmp_path: Path) 
         found = seen["batch"].value.sort(1).values
         torch.testing.assert_close(found, torch.cat(values, 1).sort(1).values, atol=1e-5, rtol=1e-5)
         assert rollout == 0 or float(found.std()) > 1e-3
+
+
+@pytest.mark.parametrize("environment", ["ragged", "turns"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_scale_of_rewards_is_an_environment_whose_rewards_are_scaled(
+    method: str, environment: str, tmp_path: Path
+) -> None:
+    # Bit for bit: a power of two changes no digits.
+    scale, found = 0.25, []
+    for number, (option, outside) in enumerate(((scale, 1.0), (1.0, scale), (1.0, 1.0))):
+        hyperparameters = {**METHODS[method], "reward_scale": option}
+        cells = make_cells(method, environment, seeds=(0, 1), steps=400, hyperparameters=hyperparameters)
+        trainer = Trainer(cells, tmp_path / str(number), CPU)
+        algorithm, play = trainer.algorithm, trainer.environment.step
+        assert isinstance(algorithm, ActorCritic)
+
+        def scaled(action: Tensor, play: Any = play, factor: float = outside) -> Step:
+            step: Step = play(action)
+            return replace(step, reward=step.reward * factor)
+
+        trainer.environment.step = scaled  # type: ignore[method-assign]
+        # The values of the second rollout are those of a critic that has learnt from the first.
+        for _ in range(2):
+            seen = first_batch(algorithm)
+            for _ in range(16):
+                trainer.advance()
+            batch: Batch = seen["batch"]
+            found.append((batch.advantage, batch.target, algorithm.policy.parameters()))
+    inside, beside, unscaled = found[:2], found[2:4], found[4:]
+    for ours, theirs, plain in zip(inside, beside, unscaled, strict=True):
+        for mine, other in zip(ours, theirs, strict=True):
+            assert torch.equal(mine, other)
+        assert not torch.allclose(ours[1], plain[1])
 
 
 def test_death_masking(tmp_path: Path) -> None:
