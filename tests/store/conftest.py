@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,8 @@ import pytest
 
 from marlbench.catalog.cell import Cell
 from marlbench.store.store import Store
+
+from .long_cells import CELLS
 
 
 class Server:
@@ -101,3 +105,37 @@ def check_tidy(root: Path, cells: list[Cell]) -> None:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store.open(tmp_path / "results", create=True)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    root = tmp_path_factory.mktemp("undisturbed") / "results"
+    assert server.run(root, CELLS) == 0
+    return content(root, CELLS)
+
+
+@pytest.fixture(scope="session")
+def stopped(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose job was stopped by SIGTERM half way."""
+    root = tmp_path_factory.mktemp("stopped") / "results"
+    assert server.run(root, CELLS, at_step=20, signal=signal.SIGTERM) == 143
+    return root
+
+
+@pytest.fixture
+def interrupted(stopped: Path, machine: Path) -> Store:
+    shutil.copytree(stopped, machine / "results")
+    return Store.open(machine / "results")
+
+
+@pytest.fixture(scope="session")
+def finished(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("finished") / "results"
+    assert server.run(root, CELLS) == 0
+    return root
+
+
+@pytest.fixture
+def done(finished: Path, machine: Path) -> Store:
+    shutil.copytree(finished, machine / "results")
+    return Store.open(machine / "results")
