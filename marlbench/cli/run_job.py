@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from marlbench.catalog.cell import Cell
-    from marlbench.store.job_training import Meter, Trainer
+    from marlbench.store.needs import Meter, Trainer
 
 
 def command(

@@ -27,7 +27,8 @@ from pathlib import Path
 from marlbench.errors import MarlbenchError, StoreError
 from marlbench.store import attempts, claims, durable, kept, locks, validity
 from marlbench.store.failures import LOCKED, OK, classify
-from marlbench.store.job_training import JobTraining, MakeTrainer, Settings
+from marlbench.store.job_training import JobTraining, Settings
+from marlbench.store.needs import MakeTrainer
 from marlbench.store.process import Guard, redirect
 from marlbench.store.states import CellEntry, Damaged
 from marlbench.store.store import Store

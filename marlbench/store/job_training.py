@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from marlbench.catalog.cell import Cell
 from marlbench.store import attempts, checkpoint, durable, execution, kept, validity
@@ -19,68 +19,14 @@ from marlbench.store.attempts import now_ms, one_line
 from marlbench.store.checkpoint import Corrupt
 from marlbench.store.failures import OK, is_out_of_memory
 from marlbench.store.journal import Extent, Journal
+from marlbench.store.needs import MakeTrainer, Meter, Trainer
 from marlbench.store.numbers import encode
 from marlbench.store.process import Guard
 from marlbench.store.sources import UNLOADABLE, Sources
 from marlbench.store.states import Damaged
 
-if TYPE_CHECKING:
-    import torch
-
 PROGRESS_SECONDS = 1.0
 CHECKPOINT_SECONDS = 5.0
-
-
-class Trainer(Protocol):
-    """What a job needs of `marlbench.training.trainer.Trainer`; see there."""
-
-    steps: int
-
-    @property
-    def total_steps(self) -> int: ...
-
-    @property
-    def finished(self) -> bool: ...
-
-    @property
-    def must_checkpoint(self) -> bool: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Any) -> None: ...
-
-    def extend(self, state: Any) -> None: ...
-
-    def advance(self) -> Sequence[Any]: ...
-
-    def checkpoint_done(self) -> None: ...
-
-    def outcome(self, member: int) -> dict[str, Any]: ...
-
-    def policy(self, member: int) -> dict[str, Any]: ...
-
-    def agent_costs(self, clock: Callable[[], float]) -> dict[str, float]: ...
-
-    def close(self) -> None: ...
-
-
-class Meter(Protocol):
-    """What a job needs of `marlbench.training.calibration.Meter`; see there."""
-
-    def begin(self) -> None: ...
-
-    def tick(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: Any) -> None: ...
-
-    def document(self) -> dict[str, Any]: ...
-
-
-MakeTrainer = Callable[[Sequence[Cell], Path, "torch.device"], Trainer]
 
 
 @dataclass(frozen=True)

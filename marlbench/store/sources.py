@@ -14,7 +14,7 @@ from marlbench.store.failures import is_out_of_memory
 from marlbench.store.states import Damaged
 
 if TYPE_CHECKING:
-    from marlbench.store.job_training import Trainer
+    from marlbench.store.needs import Trainer
 
 # What a state that another version of the code wrote looks like when it is loaded. An error of the machine is
 # not among them: the state is not at fault then.

@@ -24,9 +24,10 @@ from marlbench.environments.contract import BatchedEnvironment
 from marlbench.environments.keys import row_keys
 from marlbench.errors import ConfigurationError
 from marlbench.plugins import load
-from marlbench.training.episodes import EpisodeSums, Window
+from marlbench.training.agent_costs import agent_costs
 from marlbench.training.evaluation import Evaluator, cut_memory
 from marlbench.training.findings import Findings
+from marlbench.training.tally import Tally
 
 TRAINING_STREAM = 0
 # Streams of evaluations follow; the absolute metric's lies beyond any number of them.
@@ -121,8 +122,14 @@ class Trainer:
         self.evaluated = 0
         self.phase = "train"
         self.findings = Findings(cells, self.algorithm.policy.parameters())
-        self.sums = EpisodeSums(self.members * self.rows, agents, device)
-        self.window, self.point_window, self.final_window = (Window(self.members, device) for _ in range(3))
+        self.tally = Tally(
+            specification,
+            self.members,
+            self.rows,
+            self.protocol if self.online else None,
+            self.total_steps,
+            device,
+        )
         self.view = self.environment.reset(row_keys(self.seeds, TRAINING_STREAM, self.rows, device))
         self.memory: Tensor | None = None
         if self.algorithm.policy.memory_size:
@@ -168,19 +175,19 @@ class Trainer:
         before, memory = self.view, self.memory
         action, self.memory = policy.act(before, memory, self.noise[self.time], "behaviour")
         if self.online:
-            self._add_to_evaluation(policy.measures(before))
+            self.tally.add_online(policy.measures(before), self.steps)
         step = self.environment.step(action)
         if algorithm.learns:
             algorithm.observe(before, memory, action, step)
         self.view = step
         self.memory = cut_memory(self.memory, step)
-        self._count(step)
+        self.tally.count(step, self.steps)
         self.steps += self.rows
         self.time += 1
         if self.time == algorithm.rollout_length:
             self.time = 0
             for name, value in algorithm.learn().items():
-                self.window.add(name, value, 1.0)
+                self.tally.since_record.add(name, value, 1.0)
         records = self._record_training()
         if self.evaluated < len(self.points) and self.steps >= self.points[self.evaluated]:
             if self.online:
@@ -200,50 +207,18 @@ class Trainer:
         drawn = torch.stack([torch.rand(shape, generator=g) for g in self.generators], 1)
         return self.algorithm.policy.noise(drawn.flatten(1, 2).to(self.device))
 
-    def _count(self, step: Any) -> None:
-        if not self.environment.specification.continuing:
-            self.sums.add(step)
-        if step.any_ended:
-            values = self.sums.metrics(step)
-            for window in self._windows():
-                window.add_rows(values, step.ended)
-            self.sums.clear(step.ended)
-        if self.online:
-            total = step.reward.sum(1, dtype=torch.float64)
-            self._add_to_evaluation({"reward_mean": total / step.reward.shape[1], "reward_sum": total})
-            if self.environment.specification.continuing:
-                self._add_to_evaluation(step.metrics)
-
-    def _add_to_evaluation(self, values: Mapping[str, Tensor]) -> None:
-        """Count one joint step of a training that is its own evaluation: name -> [member x row]."""
-        windows = self._windows()[1:]
-        for name, value in values.items():
-            mean = value.to(torch.float64)
-            if self.rows > 1:
-                mean = mean.view(self.members, self.rows).mean(1)
-            for window in windows:
-                window.add(name, mean, 1.0)
-
-    def _windows(self) -> list[Window]:
-        if not self.online:
-            return [self.window]
-        assert self.protocol.window is not None
-        counted = self.protocol.window * (1.0 - (self.protocol.warm_up or 0.0))
-        final = [self.final_window] if self.steps >= self.total_steps - counted else []
-        return [self.window, self.point_window, *final]
-
     def _record_training(self) -> list[Record]:
         if not self.train_points or self.steps < self.train_points[0]:
             return []
         self.train_points.pop(0)
         records = self._check_finite()
-        means = self.window.means()
+        means = self.tally.since_record.means()
         records += [
             Record(member, "train", self.steps, means[member])
             for member in self.findings.live()
             if means[member]
         ]
-        self.window.clear()
+        self.tally.since_record.clear()
         return records
 
     def _check_finite(self) -> list[Record]:
@@ -309,7 +284,7 @@ class Trainer:
         self.evaluated += 1
         over = self.evaluated == len(self.points)
         present = self.algorithm.policy.parameters()
-        means, finals = self.point_window.means(), self.final_window.means()
+        means, finals = self.tally.since_point.means(), self.tally.final.means()
         for member in self.findings.live():
             values = self.findings.with_score(means[member])
             self.findings.evaluated(member, self.steps, values, present[member])
@@ -317,32 +292,15 @@ class Trainer:
             if over:
                 self.findings.absolute[member] = self.findings.with_score(finals[member])
                 records.append(Record(member, "absolute", self.steps, self.findings.absolute[member]))
-        self.point_window.clear()
+        self.tally.since_point.clear()
         if over:
             self.findings.last = present
             self.phase = "finished"
         return records
 
-    def agent_costs(self, clock: Callable[[], float], repeats: int = 20) -> dict[str, float]:
-        """What a system needs of the agents, where the method tells it: no part of the outcome.
-
-        `agent_bytes`, and `decision_microseconds` of the policy for one row while all rows decide together, the least
-        of several, where `clock` gives seconds.
-        """
-        if not self.algorithm.agent_bytes():
-            return {}
-        policy, mode = self.algorithm.policy, self.protocol.policy
-        noise = torch.zeros(*self.view.acting.shape, policy.uniforms(mode), device=self.device)
-        noise = policy.noise(noise)
-        found = []
-        for _ in range(repeats):
-            began = clock()
-            policy.act(self.view, self.memory, noise, mode)
-            found.append(clock() - began)
-        return {
-            "agent_bytes": self.algorithm.agent_bytes(),
-            "decision_microseconds": 1e6 * min(found) / len(self.view.ended),
-        }
+    def agent_costs(self, clock: Callable[[], float]) -> dict[str, float]:
+        """What a system needs of the agents, see `agent_costs`: no part of the outcome."""
+        return agent_costs(self.algorithm, self.view, self.memory, self.protocol.policy, clock)
 
     def outcome(self, member: int) -> dict[str, Any]:
         """What a finished member found: it depends on the cell and the job's membership alone."""
@@ -362,8 +320,7 @@ class Trainer:
             "generators": [g.get_state() for g in self.generators],
             "noise": self.noise.clone(),
             "memory": self.memory,
-            "sums": self.sums.state_dict(),
-            "windows": [w.state_dict() for w in (self.window, self.point_window, self.final_window)],
+            **self.tally.state_dict(),
             "findings": self.findings.state_dict(),
             "plain": {name: deepcopy(getattr(self, name)) for name in _PLAIN},
         }
@@ -377,10 +334,7 @@ class Trainer:
             generator.set_state(saved)
         self.noise = state["noise"].to(self.device)
         self.memory = None if state["memory"] is None else state["memory"].to(self.device, copy=True)
-        self.sums.load_state_dict(state["sums"])
-        windows = (self.window, self.point_window, self.final_window)
-        for window, saved in zip(windows, state["windows"], strict=True):
-            window.load_state_dict(saved)
+        self.tally.load_state_dict(state)
         self.findings.load_state_dict(state["findings"])
         if self.findings.source is not None:
             self._keep_points_of_source(self.findings.source)
@@ -407,7 +361,7 @@ class Trainer:
         self.train_points = [
             p for p in spaced(self.cells[0].steps, self.rows, min(TRAIN_RECORDS, rows)) if p > reached
         ]
-        self.final_window.clear()
+        self.tally.final.clear()
         self.phase = "train" if self.findings.live() else "finished"
 
     def _keep_points_of_source(self, source: Mapping[str, int]) -> None:
@@ -420,7 +374,7 @@ class Trainer:
         forgotten = self.algorithm.rows_restarted()
         self.steps -= forgotten * self.rows
         self.time -= forgotten
-        self.sums.clear(torch.ones_like(self.view.ended))
+        self.tally.episodes.clear(torch.ones_like(self.view.ended))
         if self.memory is not None:
             self.memory.zero_()
 
