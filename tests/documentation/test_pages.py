@@ -153,7 +153,8 @@ def test_the_study_of_the_example_is_one(tmp_path: Path) -> None:
     path = tmp_path / "memory.yaml"
     path.write_text(example, encoding="utf-8")
     study = resolve([str(path)]).suites[0].suite.study
-    assert study is not None and list(study.claims) == ["memory_helps", "longer_is_better"]
+    assert study is not None
+    assert list(study.claims) == ["memory_helps", "longer_is_better"]
     short = resolve([str(path)], preset="short")
     assert {group.cell.task for group in short.groups} == {
         "short_sighted",
