@@ -22,6 +22,7 @@ from torch import Tensor
 
 from marlbench.adapters.games import how_to_install
 from marlbench.adapters.object_state import ObjectState
+from marlbench.adapters.random_stream import RandomStream, common_seed
 from marlbench.environments import contract
 from marlbench.environments.contract import (
     AnyParameters,
@@ -31,7 +32,6 @@ from marlbench.environments.contract import (
     EnvironmentSpecification,
     Step,
 )
-from marlbench.environments.keys import derive
 from marlbench.errors import ConfigurationError, did_you_mean
 
 
@@ -109,7 +109,7 @@ class VmasEnvironment(BatchedEnvironment):
             entity.color = torch.as_tensor(entity.color, device=device)
         entities = {f"entity {number}": entity for number, entity in enumerate(self._world.entities)}
         self._objects = ObjectState({"scenario": self._scenario, "world": self._world, **entities}, _belongs)
-        self._stream = _seeded(0, device)
+        self._stream = RandomStream(0, device)
         self._resets = 0
         self._elapsed = torch.zeros(rows, dtype=torch.int64, device=device)
         self._describe()
@@ -169,7 +169,7 @@ class VmasEnvironment(BatchedEnvironment):
 
     def reset(self, keys: Tensor) -> Step:
         """Start episode 0 in every row, drawn from one stream that the keys seed together."""
-        self._stream = _seeded(common_seed(keys), self.device)
+        self._stream = RandomStream(common_seed(keys), self.device)
         self._resets = 0
         self._elapsed.zero_()
         observation = self._template.clone()
@@ -255,7 +255,7 @@ class VmasEnvironment(BatchedEnvironment):
     def _begin_all(self) -> None:
         # One of vmas's scenarios draws from numpy, at resets only.
         outer = np.random.get_state()
-        np.random.seed((self._stream["seed"] + self._resets) % 2**32)
+        np.random.seed((self._stream.seed + self._resets) % 2**32)
         self._resets += 1
         try:
             self._scenario.env_reset_world_at(None)
@@ -288,23 +288,10 @@ class VmasEnvironment(BatchedEnvironment):
 
     @contextlib.contextmanager
     def _simulating(self) -> Iterator[None]:
-        """Let torch draw from this environment's own stream, as vmas draws from the global one, and spare it the
-        bookkeeping of gradients. Tensors that are made in here must not get out: no gradient could pass them."""
-        cuda = self.device.type == "cuda"
-        outer = torch.get_rng_state()
-        outer_cuda = torch.cuda.get_rng_state(self.device) if cuda else None
-        try:
-            torch.set_rng_state(self._stream["cpu"])
-            if cuda:
-                torch.cuda.set_rng_state(self._stream["cuda"], self.device)
-            with torch.inference_mode():
-                yield
-        finally:
-            self._stream["cpu"] = torch.get_rng_state()
-            torch.set_rng_state(outer)
-            if outer_cuda is not None:
-                self._stream["cuda"] = torch.cuda.get_rng_state(self.device)
-                torch.cuda.set_rng_state(outer_cuda, self.device)
+        """Let vmas draw from this environment's own stream instead of the global one, and spare it the bookkeeping of
+        gradients. Tensors that are made in here must not get out: no gradient could pass them."""
+        with self._stream.drawing(), torch.inference_mode():
+            yield
 
     def render(self, row: int) -> NDArray[np.uint8]:
         """What vmas draws of a row, through OpenGL.
@@ -323,7 +310,7 @@ class VmasEnvironment(BatchedEnvironment):
 
     def state_dict(self) -> dict[str, object]:
         return {
-            "stream": {name: _copy(value) for name, value in self._stream.items()},
+            "stream": self._stream.state_dict(),
             "resets": self._resets,
             "elapsed": self._elapsed.clone(),
             "observation": self._shown.clone(),
@@ -338,7 +325,7 @@ class VmasEnvironment(BatchedEnvironment):
             self.step(torch.zeros(lead, dtype=torch.int64, device=self.device))
         else:
             self.step(torch.zeros(*lead, common.size, device=self.device))
-        self._stream = {name: _copy(value) for name, value in state["stream"].items()}
+        self._stream.load_state_dict(state["stream"])
         self._resets = state["resets"]
         self._elapsed = state["elapsed"].to(self.device, copy=True)
         try:
@@ -349,24 +336,6 @@ class VmasEnvironment(BatchedEnvironment):
                 hint="It was saved by another version of vmas, or with other arguments.",
             ) from error
         return self._show(state["observation"].to(self.device, copy=True))
-
-
-def common_seed(keys: Tensor) -> int:
-    """One seed, in [0, 2**31), of the keys of all rows and their order."""
-    places = torch.arange(len(keys), device=keys.device)
-    return (int(derive(keys, places).sum()) >> 33) & ((1 << 31) - 1)
-
-
-def _seeded(seed: int, device: torch.device) -> dict[str, Any]:
-    """States of torch's generators as `torch.manual_seed(seed)` leaves them."""
-    stream: dict[str, Any] = {"seed": seed, "cpu": torch.Generator().manual_seed(seed).get_state()}
-    if device.type == "cuda":
-        stream["cuda"] = torch.Generator(device).manual_seed(seed).get_state()
-    return stream
-
-
-def _copy(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _flat(observation: Any) -> Tensor:

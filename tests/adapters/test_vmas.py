@@ -11,7 +11,8 @@ import torch
 
 pytest.importorskip("vmas")
 
-from marlbench.adapters.vmas import VmasEnvironment, VmasParameters, common_seed
+from marlbench.adapters.random_stream import common_seed
+from marlbench.adapters.vmas import VmasEnvironment, VmasParameters
 from marlbench.environments.contract import Continuous, Discrete, Step
 from marlbench.environments.keys import row_keys
 from marlbench.errors import ConfigurationError
