@@ -40,8 +40,7 @@ from marlbench.algorithms.distributions import inverse_cumulative, mask_logits
 from marlbench.algorithms.dqn_hyperparameters import DQNHyperparameters
 from marlbench.algorithms.recent_steps import RecentSteps, discounts, whole_or_single
 from marlbench.algorithms.sharing import Sharing
-from marlbench.algorithms.stack import ParameterStack
-from marlbench.algorithms.value_network import ValueNetwork
+from marlbench.algorithms.stack import MultilayerPerceptron, ParameterStack
 from marlbench.environments.contract import EnvironmentSpecification, Step
 from marlbench.errors import ConfigurationError
 
@@ -68,13 +67,11 @@ class DQN(Algorithm):
         sharing = sharing_for(hyperparameters.sharing, setting)
         self.assignment = Assignment(sharing, setting.seeds, hyperparameters.shuffled_groups, device)
         told = TOLD if hyperparameters.augmentation else 0
-        self.network = ValueNetwork(
+        self.network = MultilayerPerceptron(
             "values", specification.observation_size + told, hyperparameters.hidden, self.actions, "relu"
         )
         self.stack = ParameterStack(self.network.layout, setting.members * sharing.groups, device)
         self._initialise(sharing.groups)
-        assert self.stack.flat.grad is not None
-        self.gradient = self.stack.view(self.stack.flat.grad)
         self.target = self.stack.flat.detach().clone()
         self.target_parameters = self.stack.view(self.target)
         self.optimiser = Adam(self.stack, hyperparameters.learning_rate)
@@ -295,7 +292,7 @@ class DQN(Algorithm):
         assert bits is not None
         with torch.no_grad():
             inputs = bits.vectors.expand(self.stack.size, -1, -1)
-            layers = self.network.layers(self.stack.parameters, inputs)
+            layers = self.network.forward(self.stack.parameters, inputs)
             table = layers[-1]
             if self._target_table is None:
                 self._target_table = self.network(self.target_parameters, inputs)
@@ -313,7 +310,7 @@ class DQN(Algorithm):
             value, target = table.flatten(1).gather(1, done), self._target(lesson, following)
             error = (value - target).clamp_(-options.huber_threshold, options.huber_threshold)
             slope = torch.zeros_like(table.flatten(1)).scatter_add_(1, done, error.div_(options.batch))
-            self.network.backward(self.stack.parameters, self.gradient, layers, inputs, slope.view_as(table))
+            self.network.backward(self.stack.parameters, layers, slope.view_as(table), self.stack.gradients)
             return value, self._huber(value, target)
 
     def _learn_samples(self, lesson: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,9 @@ SuiteNames = Annotated[
 ]
 TaskGlobs = Annotated[
     list[str] | None,
-    typer.Option("--task", metavar="GLOB", help="Only tasks whose name matches; may be given several times."),
+    typer.Option(
+        "--task", metavar="GLOB,...", help="Only tasks whose name matches; may be given several times."
+    ),
 ]
 AlgorithmNames = Annotated[
     list[str] | None,
@@ -56,8 +58,8 @@ Results = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
-def algorithm_names(given: Sequence[str] | None) -> tuple[str, ...]:
-    """The names that `--algorithm` was given, one or several at a time."""
+def names_given(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The names that `--algorithm` or `--task` was given, one or several at a time."""
     return tuple(name.strip() for names in given or () for name in names.split(","))
 
 
@@ -107,8 +109,8 @@ def select(
 
     return resolve(
         suites,
-        tasks=tuple(tasks or ()),
-        algorithms=algorithm_names(algorithms),
+        tasks=names_given(tasks),
+        algorithms=names_given(algorithms),
         seeds=None if seeds is None else parse_seeds(seeds),
         steps=steps,
         preset=preset,

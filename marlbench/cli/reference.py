@@ -17,7 +17,7 @@ from marlbench.cli.options import (
     PresetName,
     Steps,
     TaskGlobs,
-    algorithm_names,
+    names_given,
 )
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def create(
         raise UsageError(f"there is a reference {shown(path)}.", "Replace it with --replace.")
     selection = Selection(
         suite=suite,
-        tasks=tuple(task or ()),
-        algorithms=algorithm_names(algorithm),
+        tasks=names_given(task),
+        algorithms=names_given(algorithm),
         preset=preset,
         steps=steps,
         overrides=tuple(set_ or ()),

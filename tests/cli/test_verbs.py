@@ -14,7 +14,7 @@ import pytest
 import marlbench.cli
 from marlbench import __version__, errors, plugins
 from marlbench.cli import VERBS
-from marlbench.cli.options import algorithm_names
+from marlbench.cli.options import names_given
 from marlbench.plugins import Plugin
 
 SUITE = """\
@@ -341,6 +341,6 @@ def test_an_output_that_takes_nothing_is_no_bug(sink: str, message: str, form: s
     assert len(done.stderr.splitlines()) == (2 if message else 0)
 
 
-def test_algorithms_are_named_one_or_several_at_a_time() -> None:
-    assert algorithm_names(["iql, ippo", "vdn"]) == ("iql", "ippo", "vdn")
-    assert algorithm_names(None) == ()
+def test_algorithms_and_tasks_are_named_one_or_several_at_a_time() -> None:
+    assert names_given(["iql, ippo", "vdn"]) == ("iql", "ippo", "vdn")
+    assert names_given(None) == ()
