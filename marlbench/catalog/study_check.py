@@ -9,7 +9,7 @@ from marlbench.catalog.document import Document, Location
 from marlbench.catalog.fields import globs
 from marlbench.catalog.grid import Points, check_levels, level_name, matching
 from marlbench.catalog.study import MismatchError, Spot, lay_out, positions, selected, spots
-from marlbench.catalog.study_types import Claim, HeatMap, Lines, Measure, Side, Study, Trend
+from marlbench.catalog.study_types import Claim, GapClosed, HeatMap, Lines, Measure, Side, Study, Trend
 from marlbench.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def _check_claim(
     best = [role for role, side in contrast.sides.items() if side.best]
     if len(best) > 1 or (best and isinstance(contrast, Trend)):
         raise document.error((*at, best[-1], "best"), "only one side may be the best of several.", "")
-    if best:
-        _check_direction(claim, document, place, found[best[0]], suite)
+    if best or isinstance(contrast, GapClosed):
+        _check_direction(claim, document, place, found[best[0] if best else "b"], suite)
     if isinstance(contrast, Trend):
         levels = _check_axis(contrast.over, document, (*at, "over"), found["of"])
         for index, value in enumerate(contrast.order or ()):

@@ -78,7 +78,7 @@ def _together(claim: Claim, places: Sequence[Place], spreads: Spreads, error: fl
     contrast = claim.contrast
     role = next((role for role, side in contrast.sides.items() if side.best), None)
     if role is None:
-        _refuse_narrow_gaps(claim, places, spreads, error, "")
+        _refuse_narrow_gaps(claim, places, spreads, error, higher, "")
         estimate = linear(contrast, places, spreads).estimate(spreads, error)
         return Judged(estimate, _sides(claim, places, spreads, ""))
     # Half of the error for not taking the best for one of them, half for the interval.
@@ -86,7 +86,7 @@ def _together(claim: Claim, places: Sequence[Place], spreads: Spreads, error: fl
     plausible = plausible_best(role, places, spreads, half, higher, claim)
     found = []
     for name in plausible:
-        _refuse_narrow_gaps(claim, places, spreads, half, name)
+        _refuse_narrow_gaps(claim, places, spreads, half, higher, name)
         found.append(linear(contrast, places, spreads, name).estimate(spreads, half))
     lows, highs = ([getattr(one, end) for one in found] for end in ("low", "high"))
     low, high = (None if None in ends else pick(ends) for ends, pick in ((lows, min), (highs, max)))
@@ -148,18 +148,17 @@ def _mean(places: Sequence[Place], role: str, spreads: Spreads, name: str, logar
 
 
 def _refuse_narrow_gaps(
-    claim: Claim, places: Sequence[Place], spreads: Spreads, error: float, candidate: str
+    claim: Claim, places: Sequence[Place], spreads: Spreads, error: float, higher: bool, candidate: str
 ) -> None:
-    """A share of a gap that may be nothing can be anything, and its interval means nothing."""
+    """A share of a gap that may be nothing can be anything, and one of a gap to something worse has the wrong sign."""
     if not isinstance(claim.contrast, GapClosed):
         return
     for place in places:
         found = gap(place, spreads, candidate).estimate(spreads, error)
-        if found.low is not None and found.high is not None and found.low <= 0 <= found.high:
+        least = found.low if higher else None if found.high is None else -found.high
+        if least is not None and least <= 0:
             told = " ".join(f"{name} {value}" for name, value in place.coordinates.items())
-            raise UndefinedError(
-                f"the gap to the oracle is not told from zero{f' at {told}' if told else ''}"
-            )
+            raise UndefinedError(f"the oracle is not told to be better than b{f' at {told}' if told else ''}")
 
 
 def _sides(claim: Claim, places: Sequence[Place], spreads: Spreads, candidate: str) -> dict[str, float]:

@@ -151,10 +151,24 @@ def test_the_share_of_a_gap_that_may_be_nothing_is_no_number() -> None:
     place = Place({"task": "x"}, {role: {"": group("x", role)} for role in ("a", "b", "oracle")})
     runs = {"a": [1.0, 1.1, 0.9], "b": [0.0, 0.1, -0.1], "oracle": [0.1, 0.0, 0.2]}
     spreads = {("x", name): spread(values, "mean") for name, values in runs.items()}
-    with pytest.raises(UndefinedError, match="not told from zero at task x"):
+    with pytest.raises(UndefinedError, match="not told to be better than b at task x"):
         judge(of, [place], spreads, 0.05, True)
     spreads["x", "oracle"] = spread([2.0, 2.1, 1.9], "mean")
     assert judge(of, [place], spreads, 0.05, True).estimate.point == pytest.approx(0.5)
+    with pytest.raises(UndefinedError, match="not told to be better"):
+        judge(of, [place], spreads, 0.05, False)
+
+
+def test_an_oracle_that_is_worse_leaves_no_gap_to_close() -> None:
+    """Who is worse than b then closes more than all of a gap of the wrong sign."""
+    from marlbench.analysis.studies.contrasts import UndefinedError
+
+    of = claim({"kind": "gap_closed", **SIDES, "oracle": {"algorithm": "oracle"}}, holds={"above": 0.5})
+    place = Place({"task": "x"}, {role: {"": group("x", role)} for role in ("a", "b", "oracle")})
+    runs = {"a": [-5.0, -5.1, -4.9], "b": [0.0, 0.1, -0.1], "oracle": [-1.0, -1.1, -0.9]}
+    spreads = {("x", name): spread(values, "mean") for name, values in runs.items()}
+    with pytest.raises(UndefinedError, match="not told to be better than b"):
+        judge(of, [place], spreads, 0.05, True)
 
 
 @pytest.mark.parametrize(
