@@ -37,9 +37,8 @@ def best(work: Callable[[], int]) -> float:
 
 
 def simulated(placement: str) -> float:
-    parameters = StorageParameters(
-        workload="calibrated_hm_1", placement=placement, migration="none", requests=REQUESTS
-    )
+    told = {"workload": "calibrated_hm_1", "placement": placement, "migration": "none", "requests": REQUESTS}
+    parameters = StorageParameters.model_validate(told)
     systems = Systems(parameters, SYSTEMS, *extent(parameters))
     for row, key in enumerate(derive(row_keys([0], 0, SYSTEMS, CPU), 0).tolist()):
         systems.feed(row, draw(parameters, key))
@@ -69,7 +68,7 @@ def stepped() -> float:
 
 def libcachesim() -> float | None:
     try:
-        import libcachesim as library
+        import libcachesim as library  # type: ignore[import-not-found]
     except ImportError:
         return None
     parameters = StorageParameters(workload="calibrated_hm_1", requests=200_000)

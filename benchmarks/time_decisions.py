@@ -83,7 +83,7 @@ def decision_nanoseconds(algorithm: Any) -> dict[str, float]:
     rows = np.random.default_rng(0).random((CALLS, decider.columns.count), np.float32)
     observation, noise = np.zeros((1, 1, rows.shape[1]), np.float32), np.zeros((1, 1, 2), np.float32)
     columns, action = np.arange(rows.shape[1]), np.zeros((1, 1), np.int64)
-    found = {"from_python": [], "compiled": []}
+    found: dict[str, list[float]] = {"from_python": [], "compiled": []}
     for _ in range(6):
         began = time.process_time()
         for row in rows:
@@ -104,8 +104,8 @@ def main() -> None:
     requests = arguments.parse_args().requests
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        sibyl, speed = trained(Sibyl, SibylHyperparameters(), 64, requests, folder)
-        harmonia, _ = trained(Harmonia, HarmoniaHyperparameters(), 1, 2_000, folder)
+        sibyl, speed = trained(Sibyl, SibylHyperparameters.model_validate({}), 64, requests, folder)
+        harmonia, _ = trained(Harmonia, HarmoniaHyperparameters.model_validate({}), 1, 2_000, folder)
     measured = {
         "sibyl_online_requests_per_cpu_second": speed,
         "sibyl_decision_nanoseconds": decision_nanoseconds(sibyl),
