@@ -68,7 +68,7 @@ def stepped() -> float:
 
 def libcachesim() -> float | None:
     try:
-        import libcachesim as library  # type: ignore[import-not-found]
+        import libcachesim as library  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         return None
     parameters = StorageParameters(workload="calibrated_hm_1", requests=200_000)
