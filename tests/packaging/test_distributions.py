@@ -39,6 +39,12 @@ def suites_of(installation: Installation) -> dict[str, list[str]]:
     return found
 
 
+def shipped(checkout: Path) -> dict[str, Path]:
+    """Suite name -> its place under `suites`, studies among them."""
+    directory = checkout / "suites"
+    return {path.stem: path.relative_to(directory) for path in directory.rglob("*.yaml")}
+
+
 def test_wheel_carries_suites_and_results(wheel: Path, checkout: Path) -> None:
     inside = contents(wheel)
     for source, name in DATA.items():
@@ -86,9 +92,12 @@ def test_installed_wheel_answers_from_an_empty_directory(
         assert suite.stem in listed.stdout
 
     packages = next(installation.scripts.parent.glob("lib/python*/site-packages"))
-    for name, (path, where) in suites_of(installation).items():
-        assert Path(path) == packages / "marlbench" / "data" / "suites" / f"{name}.yaml"
-        assert where == "packaged"
+    found = suites_of(installation)
+    assert {where for _, where in found.values()} == {"packaged"}
+    data = packages / "marlbench" / "data" / "suites"
+    assert {name: Path(path) for name, (path, _) in found.items()} == {
+        name: data / place for name, place in shipped(checkout).items()
+    }
     assert not list(installation.directory.iterdir()), "asking leaves nothing behind"
 
 
@@ -104,10 +113,9 @@ def test_editable_install_finds_the_repository(
     installation = install(build("editable", checkout, tmp_path))
     where = installation.run("python", "-c", "import marlbench; print(marlbench.__file__)")
     assert Path(where.stdout.strip()) == checkout / "marlbench" / "__init__.py"
-    found = suites_of(installation)
-    assert found
-    for name, (path, _) in found.items():
-        assert Path(path) == checkout / "suites" / f"{name}.yaml"
+    assert {name: Path(path) for name, (path, _) in suites_of(installation).items()} == {
+        name: checkout / "suites" / place for name, place in shipped(checkout).items()
+    }
     listed = installation.run("marlbench", "list")
     assert listed.returncode == 0, listed.stderr
     assert "quickstart" in listed.stdout
