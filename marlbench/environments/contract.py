@@ -48,6 +48,22 @@ class Continuous:
 
 
 @dataclass(frozen=True)
+class Entities:
+    """How an observation reads as rows, one for each entity that an agent sees, such as the vehicles around it.
+
+    Attributes:
+        seen: rows of an observation, which is [seen, features], row-major and nothing else. Row 0 is the agent itself;
+            a row that shows nobody is all zeros.
+        features: names of a row's features.
+        total: entities of the task. `Step.identity` lies in [0, total).
+    """
+
+    seen: int
+    features: tuple[str, ...]
+    total: int
+
+
+@dataclass(frozen=True)
 class EnvironmentSpecification:
     """Shapes and promises that hold for the whole life of an environment.
 
@@ -65,6 +81,7 @@ class EnvironmentSpecification:
             observation are an image, row-major [channel, height, width] and about in [0, 1]; what follows
             is a vector. None where observations are vectors.
         features: names of the observation's features, in order, where the task has names for them.
+        entities: the observation as rows of entities; None where it is not made of such rows.
         built_in: players that come with the task: name of an agent -> names of players that may decide for it. The
             action -1 - i leaves an agent's decisions to its player i; it is no part of the action space, an
             episode keeps to what its first step chose, and masks do not count. None where there are none.
@@ -81,6 +98,7 @@ class EnvironmentSpecification:
     skips_steps: bool = False
     image: tuple[int, int, int] | None = None
     features: tuple[str, ...] = ()
+    entities: Entities | None = None
     built_in: Mapping[str, tuple[str, ...]] | None = None
 
 
@@ -107,6 +125,9 @@ class Step:
         any_ended: whether any row ended, known on the host without waiting for the device.
         metrics: name -> float [row], of the episode and valid where `ended`; in a task without an end, of the step
             just taken.
+        identity: int64 [row, agent, entity]; which entity every row of the observation shows, -1 for nobody. None where
+            a row shows the same entity all the time, or where observations are not made of entities.
+        final_identity: the same for `final_observation`.
     """
 
     observation: Tensor
@@ -123,6 +144,8 @@ class Step:
     final_state: Tensor
     final_available_actions: Tensor
     metrics: dict[str, Tensor] = field(default_factory=dict)
+    identity: Tensor | None = None
+    final_identity: Tensor | None = None
 
 
 class BatchedEnvironment(ABC):
