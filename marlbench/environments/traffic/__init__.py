@@ -1,0 +1,1 @@
+"""Traffic: agents that are in each other's way."""
