@@ -162,6 +162,11 @@ class QLearner(OffPolicy):
         )
 
     def update(self) -> dict[str, Tensor]:
+        # Nothing of a gradient that is written out is recorded, so that tensors need not keep what recording needs.
+        with torch.inference_mode(self.written):
+            return self._update()
+
+    def _update(self) -> dict[str, Tensor]:
         options = self.options
         drawn = self.experience.replay.draw(self.generators, options.batch)
         with torch.set_grad_enabled(not self.written):
