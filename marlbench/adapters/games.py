@@ -30,6 +30,8 @@ class Rules:
         keeps_actions: whether the actions of the present episode are kept, so that it can be played again.
         channels: which axis of an image tells its channels; None finds out.
         builder: `module:function` that builds the environment `id` from `kwargs`; '' for PettingZoo and gymnasium.
+        row: `module:Class` of a `WritingRow`, built from the rules alone, that is played instead of an environment.
+        alone: whether a process can play one row only.
     """
 
     package: str
@@ -42,6 +44,8 @@ class Rules:
     keeps_actions: bool = False
     channels: Literal["first", "last"] | None = None
     builder: str = ""
+    row: str = ""
+    alone: bool = False
 
     @property
     def name(self) -> str:
@@ -49,7 +53,7 @@ class Rules:
 
 
 def build(rules: Rules, drawn: bool = False) -> Any:
-    """A ParallelEnv, or what behaves like one: a `Turns` where agents act one after the other.
+    """A ParallelEnv, or what behaves like one: a `Turns` where agents act one after the other; or a `WritingRow`.
 
     Args:
         drawn: ask the package for pictures (`render_mode="rgb_array"`), unless `kwargs` say something else.
@@ -59,10 +63,11 @@ def build(rules: Rules, drawn: bool = False) -> Any:
     if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
         # pygame opens a window even for pictures that go into arrays.
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    if rules.row:
+        return _named(rules.row)(rules)
     module = _imported(rules.package)
     if rules.builder:
-        where, _, name = rules.builder.partition(":")
-        return getattr(importlib.import_module(where), name)(rules.id, rules.kwargs)
+        return _named(rules.builder)(rules.id, rules.kwargs)
     kwargs = {"render_mode": "rgb_array", **rules.kwargs} if drawn else rules.kwargs
     if rules.id:
         from marlbench.adapters.registered import build_registered
@@ -87,6 +92,12 @@ def build(rules: Rules, drawn: bool = False) -> Any:
     )
 
 
+def _named(target: str) -> Any:
+    """The attribute that `module:attribute` names."""
+    where, _, name = target.partition(":")
+    return getattr(importlib.import_module(where), name)
+
+
 def _imported(package: str) -> Any:
     try:
         return importlib.import_module(package)
@@ -105,6 +116,9 @@ _EXTRAS = {
     "vmas": "vmas",
     "meltingpot": "meltingpot",
     "dmlab2d": "lab2d",
+    "libsumo": "traffic",
+    "sumo": "traffic",
+    "sumo_rl": "traffic",
 }
 _FAMILIES = ("sisl", "butterfly", "classic")
 

@@ -16,6 +16,7 @@ from marlbench.adapters import codecs
 from marlbench.adapters.arrays import Arrays, Field, Layout
 from marlbench.adapters.games import Rules, build
 from marlbench.adapters.parallel_cycle import shortcut
+from marlbench.adapters.row import Row, WritingRow
 from marlbench.adapters.spaces import Description, describe, seen_space
 from marlbench.adapters.turns import Turns
 from marlbench.errors import ConfigurationError
@@ -57,6 +58,10 @@ def layout(description: Description, rows: int) -> Layout:
     }
     if description.state_size:
         fields.update(state=state, final_state=state)
+    if description.metrics:
+        fields["metrics"] = ((rows, len(description.metrics)), np.float32)
+    if description.occupants:
+        fields["new_occupant"] = flag
     return fields
 
 
@@ -68,9 +73,12 @@ class ParallelRows:
 
     def __init__(self, rules: Rules, rows: range) -> None:
         self.rows = rows
-        environments = [build(rules) for _ in rows]
-        self.description = describe(environments[0], rules)
-        self._players = [_Row(environment, rules, self.description) for environment in environments]
+        built = [build(rules) for _ in rows]
+        first = built[0]
+        self.description = first.description if isinstance(first, WritingRow) else describe(first, rules)
+        self._players: list[Row] = [
+            made if isinstance(made, WritingRow) else _Row(made, rules, self.description) for made in built
+        ]
 
     def attach(self, arrays: Arrays) -> None:
         """Give the rows their arrays, which are those of all rows of the environment."""
@@ -84,7 +92,7 @@ class ParallelRows:
 
     def step(self) -> None:
         """Take `action` in every row; a row whose episode is over begins the episode of `upcoming`."""
-        self._each(_Row.step)
+        self._each(lambda player: player.step())
 
     def save(self) -> list[NDArray[Any]]:
         """Per row, the actions of its present episode: [step, agent] or [step, agent, dim]."""
@@ -101,9 +109,9 @@ class ParallelRows:
 
     def close(self) -> None:
         for player in self._players:
-            player.environment.close()
+            player.close()
 
-    def _each(self, act: Callable[[_Row], None]) -> None:
+    def _each(self, act: Callable[[Row], None]) -> None:
         for row, player in zip(self.rows, self._players, strict=True):
             self._playing[self.rows.start] = row
             try:
@@ -115,18 +123,15 @@ class ParallelRows:
                 raise RowFailure(row, player.seed, player.steps, cause) from error
 
 
-class _Row:
+class _Row(Row):
     """One environment object and the slices of the arrays that belong to it."""
 
     def __init__(self, environment: Any, rules: Rules, description: Description) -> None:
-        self.rules, self.description = rules, description
-        self.seed = 0
-        self.steps = 0
+        super().__init__(rules, description)
         self._agents = description.agents
         self._fixed = rules.fixed_agents and not description.turns
         # Who is there, and of those who acts next.
         self._live = self._acts = [True] * len(self._agents)
-        self._actions: list[bytes] = []
         self._drawn = False
         self._take(environment)
         spaces = [environment.action_space(agent) for agent in self._agents]
@@ -142,7 +147,7 @@ class _Row:
         self._step = shortcut(environment) or environment.step
 
     def attach(self, arrays: Arrays, whole: Arrays, row: int) -> None:
-        self._arrays, self._whole, self._row = arrays, whole, row
+        super().attach(arrays, whole, row)
         description, available = self.description, arrays["available_actions"]
         self._write = [
             codecs.writer(
@@ -154,20 +159,12 @@ class _Row:
             for agent, name in enumerate(self._agents)
         ]
         self._masks = [available[agent] for agent in range(len(self._agents))]
-        if description.types_are_told:
-            for agent, kind in enumerate(description.types):
-                for name in ("observation", "final_observation"):
-                    arrays[name][agent, description.longest + kind] = 1
         for agent in range(len(self._agents)):
             self._allow_all(agent)
 
-    def given_seed(self, name: str) -> int:
-        return int(self._whole[name][self._row])
-
     def begin(self, seed: int) -> None:
         """Reset, and show the first observations."""
-        self.seed, self.steps = seed, 0
-        self._actions.clear()
+        self._began(seed)
         observations, infos = self.environment.reset(seed=seed)
         present = self.environment.agents
         if not present:
@@ -188,9 +185,7 @@ class _Row:
 
     def step(self) -> None:
         arrays, live = self._arrays, self._live
-        if self.rules.keeps_actions:
-            self._actions.append(arrays["action"].tobytes())
-        self.steps += 1
+        self._stepped()
         observations, rewards, terminations, truncations, infos = self._step(self._chosen())
         present = self.environment.agents
         late = self.rules.episode_limit is not None and self.steps >= self.rules.episode_limit
@@ -278,15 +273,6 @@ class _Row:
             # Packages mask everything where an agent is done.
             self._allow_all(agent)
 
-    def _finish(self) -> None:
-        """Keep the last observations and begin the next episode."""
-        arrays = self._arrays
-        arrays["final_observation"][:] = arrays["observation"]
-        arrays["final_available_actions"][:] = arrays["available_actions"]
-        if self.description.state_size:
-            arrays["final_state"][:] = arrays["state"]
-        self.begin(self.given_seed("upcoming"))
-
     def _leave(self, goes_on: list[bool], present: Sequence[str]) -> None:
         for agent, name in enumerate(self._agents):
             if name in present and not self._live[agent]:
@@ -312,18 +298,6 @@ class _Row:
             f"an agent of {self.rules.name} {what}, while others act (seed {self.seed}).",
             hint="Set `fixed_agents: false` in the task's parameters.",
         )
-
-    def history(self) -> NDArray[Any]:
-        action = self._arrays["action"]
-        return np.frombuffer(b"".join(self._actions), dtype=action.dtype).reshape(-1, *action.shape)
-
-    def replay(self, actions: NDArray[Any]) -> None:
-        self.begin(self.given_seed("seed"))
-        for action in actions:
-            self._arrays["action"][:] = action
-            self.step()
-            if self._whole["ended"][self._row]:
-                raise RuntimeError("the episode ended before the step it had reached when it was saved")
 
     def render(self) -> NDArray[np.uint8]:
         """Draw the environment; at the first time, an equal one that the package can draw takes its place."""
@@ -361,3 +335,6 @@ class _Row:
                 f"{self.rules.name} cannot be drawn: after the same reset(seed={self.seed}) it shows something else.",
                 hint="The package is not deterministic given its seed.",
             )
+
+    def close(self) -> None:
+        self.environment.close()

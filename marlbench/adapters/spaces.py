@@ -41,6 +41,10 @@ class Description:
         state_size: numbers in the package's own state; 0 where it is not used.
         masks: whether an action can be unavailable.
         turns: whether agents act one after the other.
+        metrics: names of the measures that a row tells at the end of an episode.
+        occupants: whether rows tell that a slot got another occupant.
+        names: of the features, without the one-hot of the type; () where there are none.
+        built_in: players that come with the task, see `EnvironmentSpecification`.
     """
 
     agents: tuple[str, ...]
@@ -54,6 +58,10 @@ class Description:
     state_size: int
     masks: bool
     turns: bool
+    metrics: tuple[str, ...] = ()
+    occupants: bool = False
+    names: tuple[str, ...] = ()
+    built_in: dict[str, tuple[str, ...]] | None = None
 
     @property
     def types_are_told(self) -> bool:

@@ -26,7 +26,19 @@ from marlbench.environments.keys import derive
 from marlbench.errors import ConfigurationError
 
 
-class WorkedParameters(contract.Parameters):
+class PlayedParameters(contract.Parameters):
+    """What tells nothing of the task, only how rows in workers are watched."""
+
+    step_timeout: float = Field(
+        default=300.0,
+        gt=0,
+        description="seconds after which a row in a worker that does not come back from a step is an error; "
+        "not part of a cell's identity",
+        json_schema_extra={"legacy": None, "stands_as": None},
+    )
+
+
+class WorkedParameters(PlayedParameters):
     """How rows of an external environment are played. See `WorkedEnvironment`."""
 
     kwargs: dict[str, JsonValue] = Field(
@@ -60,13 +72,6 @@ class WorkedParameters(contract.Parameters):
         "not part of a cell's identity",
         json_schema_extra={"stands_as": None},
     )
-    step_timeout: float = Field(
-        default=300.0,
-        gt=0,
-        description="seconds after which a row in a worker that does not come back from a step is an error; "
-        "not part of a cell's identity",
-        json_schema_extra={"legacy": None, "stands_as": None},
-    )
 
 
 class WorkedEnvironment(BatchedEnvironment):
@@ -92,11 +97,13 @@ class WorkedEnvironment(BatchedEnvironment):
     def rules(self, parameters: Any) -> Rules:
         """How the rows of these parameters are played."""
 
-    def __init__(self, parameters: WorkedParameters, rows: int, device: torch.device) -> None:
+    def __init__(self, parameters: PlayedParameters, rows: int, device: torch.device) -> None:
         self.rows, self.device, self.parameters = rows, device, parameters
-        self.resume = "exact" if parameters.replay else "episode"
         rules = self.rules(parameters)
-        processes = parameters.workers if parameters.workers is not None else _usable_cores()
+        self._replays = rules.keeps_actions
+        self.resume = "exact" if self._replays else "episode"
+        workers = parameters.workers if isinstance(parameters, WorkedParameters) else None
+        processes = workers if workers is not None else _usable_cores()
         self.workers = Workers(rules, rows, processes, parameters.step_timeout)
         described = self.workers.description
         agents = len(described.agents)
@@ -108,10 +115,13 @@ class WorkedEnvironment(BatchedEnvironment):
             action=Discrete(described.actions)
             if common is None
             else Continuous(common.size, common.low, common.high),
-            episode_limit=parameters.episode_limit,
+            metrics=described.metrics,
+            episode_limit=rules.episode_limit,
             masks_actions=described.masks,
             skips_steps=described.turns or not rules.fixed_agents,
             image=described.image,
+            features=described.names,
+            built_in=described.built_in,
         )
         self._shared = {name: torch.from_numpy(array) for name, array in self.workers.arrays.items()}
         self._keys = torch.zeros(rows, dtype=torch.int64)
@@ -137,6 +147,8 @@ class WorkedEnvironment(BatchedEnvironment):
         step.reward = self._here("reward")
         if self.specification.skips_steps or any_ended:
             step.terminated, step.truncated = self._here("terminated"), self._here("truncated")
+        if "new_occupant" in self._shared:
+            step.new_occupant = self._here("new_occupant")
         if any_ended:
             self._finish(step)
             self._episode += ended_here
@@ -157,6 +169,9 @@ class WorkedEnvironment(BatchedEnvironment):
         if self.specification.masks_actions or self.specification.skips_steps:
             available = self._here("final_available_actions")
             step.final_available_actions = torch.where(of_agent, available, step.available_actions)
+        if self.specification.metrics:
+            told = self._here("metrics")
+            step.metrics = {name: told[:, column] for column, name in enumerate(self.specification.metrics)}
 
     def _begin(self) -> Step:
         """Start the present episode of every row."""
@@ -198,7 +213,7 @@ class WorkedEnvironment(BatchedEnvironment):
 
     def state_dict(self) -> dict[str, object]:
         state: dict[str, object] = {"keys": self._keys.clone(), "episode": self._episode.clone()}
-        if self.parameters.replay:
+        if self._replays:
             state["actions"] = [torch.from_numpy(history.copy()) for history in self.workers.save()]
             state["observation"] = self._shared["observation"].clone()
         return state
@@ -206,7 +221,7 @@ class WorkedEnvironment(BatchedEnvironment):
     def load_state_dict(self, state: dict[str, Any]) -> Step:
         """Continue; with `replay`, raises ConfigurationError where the same actions lead somewhere else."""
         self._keys, self._episode = state["keys"].clone(), state["episode"].clone()
-        if not self.parameters.replay:
+        if not self._replays:
             self._episode += 1
             return self._begin()
         self._give_seeds()

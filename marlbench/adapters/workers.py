@@ -44,7 +44,7 @@ class _Process:
 
 
 class Workers:
-    """Rows spread over processes, or played in this one where `processes` is 0.
+    """Rows spread over processes, or played in this one where `processes` is 0; one row a process where rules say so.
 
     Attributes:
         description: what the environment looks like.
@@ -64,6 +64,8 @@ class Workers:
         self.rules, self.rows, self.step_timeout = rules, rows, step_timeout
         self._processes: list[_Process] = []
         self._here: ParallelRows | None = None
+        if rules.alone:
+            processes = rows
         if processes == 0:
             self._here = self._build_here()
             self.description = self._here.description

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from marlbench.environments.files import content_hash
 from marlbench.environments.storage.devices import PAGE_BYTES
 from marlbench.environments.storage.parameters import StorageParameters
 from marlbench.environments.storage.workloads.formats import Piece, pieces
@@ -32,24 +32,11 @@ def read(path: Path, name: str) -> Iterator[Piece]:
 
 
 def sha256(path: str) -> str:
-    """The hash of a file's content; computed once while size and time of change stay.
+    """The hash of a file's content.
 
     Raises ConfigurationError where the file cannot be read.
     """
-    try:
-        state = Path(path).stat()
-        return _sha256(path, state.st_size, state.st_mtime_ns)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the trace {path} cannot be read: {error.strerror}.",
-            "`trace` names the file, relative to the suite file.",
-        ) from error
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256(path: str, size: int, changed: int) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return content_hash(path, "the trace", "`trace` names the file, relative to the suite file.")
 
 
 def loaded(parameters: StorageParameters) -> Workload:
