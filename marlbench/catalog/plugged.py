@@ -28,8 +28,9 @@ class Method:
 
 @dataclass(frozen=True)
 class TaskEnvironment:
-    """What a task's environment adds to the identity of its cells."""
+    """What a task's environment adds to the identity of its cells; `written` names it as a suite file would."""
 
+    written: str
     parameters: Resolved
     backend: str
     simulator: str
@@ -48,16 +49,24 @@ def method(name: str, document: Document, location: Location) -> Method:
 
 
 def task_environment(
-    written: str, document: Document, location: Location, fill: Callable[[Layers], None]
+    written: str,
+    document: Document,
+    location: Location,
+    fill: Callable[[Layers], None],
+    wanted: str | None = None,
 ) -> TaskEnvironment:
     """Resolve a task's `environment: name` or `name:argument` and its parameters.
 
     Args:
         fill: puts the parameters that suite and command line give over the defaults.
+        wanted: which implementation: the environment itself where it is that, else `name.backend`.
     """
     place = (*location, "environment")
     name, colon, argument = written.partition(":")
     plugin = _plugin("environments", name, document, place)
+    if wanted is not None and getattr(plugin.load(), "backend", None) != wanted:
+        name = _implementation(name, wanted, document, place)
+        plugin = _plugin("environments", name, document, place)
     environment = plugin.load()
     model = _model(environment, "Parameters")
     if model is None:
@@ -80,7 +89,17 @@ def task_environment(
         raise document.error(place, str(error), error.hint) from error
     except Exception as error:
         raise _broken(plugin, f"failed: {type(error).__name__}: {error}") from error
-    return TaskEnvironment(resolved, backend, simulator, data)
+    return TaskEnvironment(f"{name}{colon}{argument}", resolved, backend, simulator, data)
+
+
+def _implementation(name: str, backend: str, document: Document, place: Location) -> str:
+    """The plug-in of another backend of an environment: its name, a point, and the backend's."""
+    known = plugins.plugins("environments")
+    if f"{name}.{backend}" in known:
+        return f"{name}.{backend}"
+    others = [other.removeprefix(f"{name}.") for other in known if other.startswith(f"{name}.")]
+    hint = did_you_mean(backend, others) if others else f"'{name}' has one backend."
+    raise document.error(place, f"'{name}' has no backend '{backend}'.", hint)
 
 
 def _plugin(group: str, name: str, document: Document, location: Location) -> plugins.Plugin:

@@ -25,7 +25,7 @@ from marlbench.catalog.types import (
     Protocol,
     Task,
 )
-from marlbench.errors import ConfigurationError, did_you_mean
+from marlbench.errors import ConfigurationError, UsageError, did_you_mean
 
 DTYPE = "float32"
 
@@ -171,7 +171,21 @@ class SuiteResolver:
             layers.add(written, self._origin("task", "tasks", name, "parameters"))
             self._override(layers, "task")
 
-        return task_environment(task.environment, self.loaded.document, location, parameters)
+        return task_environment(task.environment, self.loaded.document, location, parameters, self._backend())
+
+    def _backend(self) -> str | None:
+        """The implementation that suite or command line want, where they want one."""
+        wanted = self.suite.backend
+        self.fields["task"].add("backend")
+        for override in self.selection.overrides:
+            if (override.target, override.field) == ("task", "backend"):
+                if not isinstance(override.value, str):
+                    raise UsageError(
+                        f"{override.text}: a backend is a name.", "For instance --set task.backend=sc2."
+                    )
+                self.used.add(override.text)
+                wanted = override.value
+        return wanted
 
     def _beside(self, model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
         """The values with files (fields with `json_schema_extra={"path": True}`) taken from beside the suite file."""
@@ -242,7 +256,7 @@ class SuiteResolver:
             suite=self.suite.name,
             task=name,
             task_revision=task.revision,
-            environment=task.environment,
+            environment=environment.written,
             parameters=environment.parameters.values,
             backend=environment.backend,
             simulator=environment.simulator,

@@ -204,12 +204,16 @@ class Preset(Model):
 
 
 class Suite(Model):
-    """A suite file. `schema` is the version of this form; a `study` asks something of its cells."""
+    """A suite file. `schema` is the version of this form; a `study` asks something of its cells.
+
+    `backend` is the implementation that plays the tasks; by default the one that their environments name.
+    """
 
     version: Annotated[int, Field(alias="schema", ge=1, le=1)]
     name: Annotated[Name, Field(alias="suite")]
     title: Annotated[str, Field(min_length=1)]
     description: str = ""
+    backend: Name | None = None
     rows: Rows
     seeds: SeedsValue
     steps: Steps

@@ -14,6 +14,8 @@ from marlbench.catalog.resolution import CellGroup
 from marlbench.catalog.selection import parse_overrides
 from marlbench.errors import ConfigurationError, UsageError
 
+from .conftest import Walking
+
 
 class Careless:
     revision = 1
@@ -230,6 +232,29 @@ def test_what_cannot_be_selected(
         resolve(["small"], overrides=overrides, **options)
     assert message in str(caught.value)
     assert hint in getattr(caught.value, "hint", "")
+
+
+class OtherWalking(Walking):
+    backend = "legs"
+
+
+def test_another_backend_by_one_word(suites: Path, register: Any) -> None:
+    register("environments", "walking.legs", OtherWalking)
+    selection: dict[str, Any] = {"tasks": ["walk"], "algorithms": ["scripted"]}
+    (ours,) = resolve(["small"], **selection).cells
+    edit(suites, "rows: 4\nseeds: 3", "backend: builtin\nrows: 4\nseeds: 3")
+    assert [cell.id for cell in resolve(["small"], **selection).cells] == [ours.id]
+    edit(suites, "backend: builtin", "backend: legs")
+    (other,) = resolve(["small"], **selection).cells
+    assert (other.environment, other.backend, other.task) == ("walking.legs", "legs", ours.task)
+    assert other.id != ours.id
+    (back,) = resolve(["small"], overrides=parse_overrides(["task.backend=builtin"]), **selection).cells
+    assert back.id == ours.id
+    with pytest.raises(ConfigurationError, match="'walking' has no backend 'wings'") as caught:
+        resolve(["small"], overrides=parse_overrides(["task.backend=wings"]), **selection)
+    assert "'legs'" in caught.value.hint
+    with pytest.raises(UsageError, match="a backend is a name"):
+        resolve(["small"], overrides=parse_overrides(["task.backend=3"]), **selection)
 
 
 def test_an_installed_algorithm_may_be_added(suites: Path, register: Any) -> None:
