@@ -9,18 +9,16 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from marlbench import __version__
+from marlbench import __version__, plugins
 from marlbench.catalog import inventory
+from marlbench.checks import Check, Status
 from marlbench.engines.machine import free_disk, free_memory, usable_cores
 from marlbench.errors import MarlbenchError
-from marlbench.plugins import GROUPS
 from marlbench.store.store import Store
 from marlbench.tracking.target import Target, TrackingError
 
@@ -40,28 +38,8 @@ EXTRA_NEEDS = {
 PYTHON = (3, 11)
 
 
-class Status(StrEnum):
-    """`note`: optional and absent; `warning`: works, but look; `broken`: something needed does not work."""
-
-    OK = "ok"
-    NOTE = "note"
-    WARNING = "warning"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at: `hint` says what to do where it is not ok."""
-
-    area: str
-    name: str
-    status: Status
-    detail: str
-    hint: str = ""
-
-
 def diagnose(root: Path) -> Iterator[Check]:
-    """Every check, in the order in which one would look; the store is the one at `root`."""
+    """Every check of marlbench itself, in the order in which one would look; the store is the one at `root`."""
     yield from _python()
     yield from _torch()
     yield from _packages()
@@ -69,6 +47,14 @@ def diagnose(root: Path) -> Iterator[Check]:
     yield from _suites()
     yield from _store(root)
     yield from _tracking(root)
+
+
+def examine(name: str) -> Iterator[Check]:
+    """The checks of a plug-in in the group `checks`.
+
+    Raises ConfigurationError where there is none of that name.
+    """
+    yield from plugins.load("checks", name)()
 
 
 def _python() -> Iterator[Check]:
@@ -202,12 +188,12 @@ def _extra(name: str, needed: list[Requirement]) -> Check:
 
 
 def _plugins() -> Iterator[Check]:
-    for group in GROUPS:
+    for group in plugins.GROUPS:
         rows = inventory.plugged(group)
         sound = [row["name"] for row in rows if row["error"] is None]
         if sound:
             yield Check("plug-ins", group, Status.OK, ", ".join(sound))
-        elif group != "suites":
+        elif group not in ("suites", "checks"):
             yield Check(
                 "plug-ins", group, Status.BROKEN, "there is none", "Install marlbench again: pip install -e ."
             )

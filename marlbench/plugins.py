@@ -1,4 +1,4 @@
-"""The one road by which environments, algorithms, suites and engines enter marlbench: entry points.
+"""The one road by which environments, algorithms, suites, engines and checks enter marlbench: entry points.
 
 Ours and third parties' are found the same way. A plug-in that does not import is kept as a `Plugin` with its error,
 so that `marlbench list` and `marlbench doctor` can show it and nothing else breaks.
@@ -13,7 +13,7 @@ from typing import Any
 
 from marlbench.errors import ConfigurationError, did_you_mean
 
-GROUPS = ("environments", "algorithms", "suites", "engines")
+GROUPS = ("environments", "algorithms", "suites", "engines", "checks")
 
 
 @dataclass(frozen=True)

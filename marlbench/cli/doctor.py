@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from marlbench.cli.options import Json, Results
 
 
-def command(results: Results = None, json: Json = False) -> None:
-    """Check python, torch, packages, plug-ins, suites, the store and MLflow; exit 0 unless something needed
-    is broken."""
+def command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME...]",
+            help="What a part of marlbench needs besides, such as traffic; `list plugins` has the names. Default: "
+            "marlbench itself.",
+            show_default=False,
+        ),
+    ] = None,
+    results: Results = None,
+    json: Json = False,
+) -> None:
+    """Check python, torch, packages, plug-ins, suites, the store and MLflow, or what a part needs; exit 0 unless
+    something needed is broken."""
     from rich.table import Table
     from rich.text import Text
 
     from marlbench.cli.console import data, print_json
-    from marlbench.diagnosis import Status, diagnose
+    from marlbench.checks import Status
+    from marlbench.diagnosis import diagnose, examine
     from marlbench.errors import CONFIGURATION, STORE
     from marlbench.store.store import Store
 
-    checks = list(diagnose(Store.locate(results)))
+    if names:
+        checks = [check for name in names for check in examine(name)]
+    else:
+        checks = list(diagnose(Store.locate(results)))
     broken = [check for check in checks if check.status is Status.BROKEN]
     if json:
         keys = ("area", "name", "status", "detail", "hint")
