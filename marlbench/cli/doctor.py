@@ -27,16 +27,14 @@ def command(
     from rich.table import Table
     from rich.text import Text
 
-    from marlbench.cli.console import data, print_json
     from marlbench.checks import Status
+    from marlbench.cli.console import data, print_json
     from marlbench.diagnosis import diagnose, examine
     from marlbench.errors import CONFIGURATION, STORE
     from marlbench.store.store import Store
 
-    if names:
-        checks = [check for name in names for check in examine(name)]
-    else:
-        checks = list(diagnose(Store.locate(results)))
+    examined = (check for name in names or () for check in examine(name))
+    checks = list(examined if names else diagnose(Store.locate(results)))
     broken = [check for check in checks if check.status is Status.BROKEN]
     if json:
         keys = ("area", "name", "status", "detail", "hint")
