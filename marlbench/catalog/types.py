@@ -57,6 +57,7 @@ class Protocol(Model):
         window: steps at the end of an online task that count.
         warm_up: share of an evaluation or of the window, at its beginning, that does not count.
         diverged_score: the score of a cell whose parameters became NaN.
+        pictures: whether an episode of the final policy is drawn; no part of the identity.
     """
 
     kind: Literal["episodic", "continuing", "online"]
@@ -68,6 +69,7 @@ class Protocol(Model):
     window: Positive | None = None
     warm_up: Annotated[float, Field(ge=0, lt=1)] | None = None
     diverged_score: float = 0.0
+    pictures: bool = Field(True, json_schema_extra={"legacy": True, "stands_as": True})
 
     @model_validator(mode="after")
     def _options_of_the_kind(self) -> Protocol:

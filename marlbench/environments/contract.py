@@ -7,8 +7,9 @@ one-hot of their type tells them apart.
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -232,6 +233,28 @@ class BatchedEnvironment(ABC):
         raise MarlbenchError(
             f"{type(self).__name__} cannot be drawn.", hint="Its environment class has no `render`."
         )
+
+    def record(self, row: int) -> Callable[[], NDArray[np.uint8]]:
+        """What a row shows now, to be drawn later if at all: a function that makes the picture of `render`.
+
+        Called at every step of a film, of which only some moments are drawn: whoever can keep a state for less than
+        a picture costs does so here.
+
+        Raises:
+            MarlbenchError: the task cannot be drawn, or not on this machine.
+        """
+        picture = self.render(row)
+        packed, shape = zlib.compress(picture.tobytes(), 1), picture.shape
+        return lambda: np.frombuffer(zlib.decompress(packed), np.uint8).reshape(shape)
+
+    def artifacts(self, row: int) -> Mapping[str, NDArray[np.uint8] | bytes]:
+        """Other pictures of the episode that a row has just ended, or of what there is of it so far.
+
+        Called for the film at the end of a training, right after that step: file name (letters, digits, `.`, `_`,
+        `-`) -> a picture, uint8 [height, width, 3] and named `.png`, or the content of any other file. They stand
+        beside the film in MLflow.
+        """
+        return {}
 
     def close(self) -> None:
         """Free processes and memory. The environment is not used afterwards."""

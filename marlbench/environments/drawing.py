@@ -108,9 +108,24 @@ class Canvas:
 
     def pixels(self) -> NDArray[np.uint8]:
         """uint8 [height, width, 3]."""
-        from PIL import Image
+        return np.asarray(self._image.reduce(_OVERSAMPLING))
 
-        return np.asarray(self._image.resize((self.width, self.height), Image.Resampling.LANCZOS))
+
+def captioned(picture: NDArray[np.uint8], title: str, left: str, right: str) -> NDArray[np.uint8]:
+    """A picture with a title below it and a line with something at the left and at the right."""
+    width = picture.shape[1]
+    # Small pictures, as of pixels of a game, are enlarged until the line fits.
+    wide = max(width, 320)
+    factor = max(1, wide // width)
+    strip = Canvas(max(wide, width * factor), 46, background=INK)
+    strip.text(12, 14, title, 13, (255, 255, 255), "lm", bold=True)
+    strip.text(12, 33, left, 12, (205, 210, 216))
+    strip.text(strip.width - 12, 33, right, 12, (205, 210, 216), "rm")
+    picture = picture.repeat(factor, 0).repeat(factor, 1)
+    if picture.shape[1] < strip.width:
+        pad = strip.width - picture.shape[1]
+        picture = np.pad(picture, ((0, 0), (pad // 2, pad - pad // 2), (0, 0)), constant_values=250)
+    return np.concatenate([picture, strip.pixels()])
 
 
 @functools.cache

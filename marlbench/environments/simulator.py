@@ -8,6 +8,7 @@ row, and fills the hooks `start`, `advance` and `observe`; where it needs them a
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -98,11 +99,21 @@ class TensorSimulator(BatchedEnvironment):
         return super().render(row)
 
     def render(self, row: int) -> NDArray[np.uint8]:
+        return self.draw(self._shown(row), row)
+
+    def record(self, row: int) -> Callable[[], NDArray[np.uint8]]:
+        if type(self).draw is TensorSimulator.draw:
+            return super().record(row)
+        kept = {name: value.clone() for name, value in self._shown(row).items()}
+        return lambda: self.draw(kept, row)
+
+    def _shown(self, row: int) -> dict[str, Tensor]:
+        """What `draw` takes of one row."""
         self._drawn = True
         memory = self.memory
         if self._ends is not None and bool(self._ends[0][row]):
             memory = self._ends[1]
-        return self.draw({name: value[row].cpu() for name, value in memory.items()}, row)
+        return {name: value[row].cpu() for name, value in memory.items()}
 
     def measure(self) -> dict[str, Tensor]:
         """The task's measures over the episode so far, name -> float [row]; called where an episode ends."""

@@ -16,11 +16,10 @@ from marlbench.policies.trained import Rebuilt, StoredPolicy
 from marlbench.store import naming
 from marlbench.training.evaluation import Evaluator
 from marlbench.training.trainer import ABSOLUTE_STREAM
+from marlbench.training.watching import apart
 
 # Streams below are those of trainings and their evaluations (see `marlbench.training.trainer`).
 FIRST_STREAM = 1 << 31
-# Evaluations and plays are told apart, so that what is looked at is not what is counted.
-PLAY_STREAM = 1 << 32
 CROSS_PLAY_STREAM = 3 << 31
 MAXIMUM_SEED = (1 << 31) - 1
 # Rows at once where the protocol does not say: enough for the batch to pay, few enough for any memory.
@@ -47,18 +46,11 @@ class Evaluation:
 
 
 def protocol_for(rebuilt: Rebuilt, mode: Mode | None) -> Protocol:
-    """How a policy is evaluated anew: as its suite says, with another choice of actions where one is asked for.
-
-    An online protocol measures the training itself. A policy that is done is measured over a window of that length, or
-    over whole episodes where the task has any.
-    """
+    """How a policy is evaluated anew: as its suite says, with another choice of actions where one is asked for."""
     protocol = Protocol.model_validate(rebuilt.cells[0].protocol)
-    changes: dict[str, object] = {} if mode is None else {"policy": mode}
-    if protocol.kind == "online" and rebuilt.specification.continuing:
-        changes |= {"kind": "continuing", "length": protocol.window, "window": None}
-    elif protocol.kind == "online":
-        changes |= {"kind": "episodic", "window": None, "warm_up": None}
-    return protocol.model_copy(update=changes)
+    if mode is not None:
+        protocol = protocol.model_copy(update={"policy": mode})
+    return apart(protocol, rebuilt.specification.continuing)
 
 
 def play(

@@ -10,14 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from marlbench.environments.encoding import Picture, gif, indexed
 from marlbench.errors import ConfigurationError, UsageError
 
-Picture = NDArray[np.uint8]
 FORMATS = (".gif", ".mp4")
-# A GIF counts hundredths of a second, and most programs slow down what is faster than this.
-_LEAST_HUNDREDTHS = 2
 
 
 def check_output(path: Path) -> None:
@@ -58,11 +55,8 @@ def save(path: Path, pictures: Sequence[tuple[Picture, float]]) -> None:
 
 
 def _save_gif(path: Path, pictures: Sequence[tuple[Picture, float]]) -> None:
-    from PIL import Image
-
-    frames = [Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE) for picture, _ in pictures]
-    durations = [10 * max(_LEAST_HUNDREDTHS, round(100 * seconds)) for _, seconds in pictures]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=False)
+    frames = [indexed(picture) for picture, _ in pictures]
+    path.write_bytes(gif(frames, [seconds for _, seconds in pictures]))
 
 
 def ffmpeg() -> str:

@@ -11,6 +11,7 @@ Order of what becomes durable, so that power may fail between any two steps:
    goes on from its last checkpoint and ends the same way.
 4. When every member is done, checkpoint.pt and replay/ are kept as the final state, or go (`kept.retire`). What a
    crash leaves undone, the next claim of these cells does.
+5. Pictures (`store.pictures`), which nothing depends on: a crash from here on leaves cells without them.
 """
 
 from __future__ import annotations
@@ -116,6 +117,7 @@ def run(
         guard.last_words = None
         if code == OK:
             kept.retire(directory, settings.keep_states, finished=training.state_is_final)
+            training.draw()
         else:
             attempts.end(live, number, "interrupted", None, guard.reason)
             tell(f"{guard.reason}; the job goes on from its checkpoint when it is run again")

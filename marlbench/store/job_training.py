@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from marlbench.catalog.cell import Cell
-from marlbench.store import attempts, checkpoint, durable, execution, kept, validity
+from marlbench.store import attempts, checkpoint, durable, execution, kept, pictures, validity
 from marlbench.store import journal as journals
 from marlbench.store.attempts import now_ms, one_line
 from marlbench.store.checkpoint import Corrupt
@@ -87,6 +87,7 @@ class JobTraining:
         self.covered: dict[str, int] = {}
         self.last: dict[str, Any] | None = None
         self.state_is_final = False
+        self.written: dict[int, tuple[Path, str]] = {}
         self._extended = False
         self._make_trainer = make_trainer
         self._spacing = checkpoint.Spacing(settings.checkpoint_seconds)
@@ -206,8 +207,15 @@ class JobTraining:
             result = validity.make(cell.id, cell.identity(), outcome, extent, conditions)
             checkpoint.save(folder / "policy.pt", checkpoint.compact(trainer.policy(member)))
             durable.write_json(folder / validity.NAME, result)
+            self.written[member] = (folder, result["outcome_sha256"])
             attempts.end([folder], self.attempt, outcome["status"])
         self._write_progress(trainer)
+
+    def draw(self) -> None:
+        """The pictures of the members whose results were written, after everything else."""
+        # Where the cost of the training is what is asked for, nobody looks at pictures.
+        if self.trainer is not None and self.settings.make_meter is None:
+            pictures.make(self.trainer, self.written, self._cpu_seconds(), self.guard)
 
     def close(self) -> None:
         """Close journals and trainer, whatever state they are in."""

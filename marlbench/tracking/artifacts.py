@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ CONFIGURATION = "configuration.json"
 VERSIONS = "versions.json"
 EPISODES = "episodes.parquet"
 CURVE = "learning_curve.png"
+PICTURES = "pictures"
 
 
 def write_all(
@@ -28,6 +30,13 @@ def write_all(
     )
     write_episodes(folder / EPISODES, records)
     write_curve(folder / CURVE, cell, records, result)
+
+
+def copy(folder: Path, pictures: Sequence[Path]) -> None:
+    """The pictures of a cell, in a folder of their own."""
+    for path in pictures:
+        (folder / PICTURES).mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / PICTURES / path.name)
 
 
 def write_episodes(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

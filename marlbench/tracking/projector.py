@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marlbench.errors import StoreError
-from marlbench.store import durable, validity
+from marlbench.store import durable, pictures, validity
 from marlbench.store import journal as journals
 from marlbench.store.locks import Lock
 from marlbench.store.states import CellState, Damaged, State
@@ -230,6 +230,9 @@ class Projector:
                 parts.append("-")
             else:
                 parts.append(f"{stat.st_size}:{stat.st_mtime_ns}")
+        # Pictures come after the result, if at all.
+        with suppress(OSError):
+            parts.append(str(os.stat(f"{directory}/{pictures.RECORD}").st_mtime_ns))
         return "|".join([*parts, self._matrices.of(cell)])
 
     def _show(self, runs: Runs, entry: CellEntry, work: Work, report: Report) -> None:
@@ -276,6 +279,7 @@ class Projector:
 
         with tempfile.TemporaryDirectory(prefix="marlbench-") as folder:
             artifacts.write_all(Path(folder), entry.cell, records, result)
+            artifacts.copy(Path(folder), pictures.of(entry.directory, result))
             runs.upload(live, folder)
         runs.complete(page, mark)
 

@@ -85,6 +85,8 @@ class Trainer:
         def build(rows: int) -> BatchedEnvironment:
             return environment(environment.for_evaluation(parameters), rows, device)
 
+        self.build: Callable[[int], BatchedEnvironment] = build
+
         self.environment = environment(parameters, self.members * self.rows, device)
         specification = self.environment.specification
         if specification.continuing and self.protocol.kind == "episodic":
@@ -309,6 +311,12 @@ class Trainer:
     def policy(self, member: int) -> dict[str, Any]:
         """The best and the last policy of a finished member: tensors and plain values."""
         return self.findings.policy(member, self.algorithm.policy)
+
+    def pictures(self, left: Callable[[], float]) -> dict[int, dict[str, bytes]]:
+        """What `pictures_of` makes of this trainer, which is not used afterwards."""
+        from marlbench.training.pictures import pictures_of
+
+        return pictures_of(self, left)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values. What lies in files of the algorithm is made durable first."""

@@ -156,6 +156,20 @@ class FakeTrainer:
     def agent_costs(self, clock: Callable[[], float]) -> dict[str, float]:
         return {"agent_bytes": 12}
 
+    def pictures(self, left: Callable[[], float]) -> dict[int, dict[str, bytes]]:
+        assert left() > 0
+        match self.parameters.get("draw"):
+            case "exception":
+                raise ValueError("there is nothing to see")
+            case "exit":
+                raise SystemExit(4)
+            case "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+        return {
+            member: {"episode.gif": f"GIF89a of {cell.seed}".encode()}
+            for member, cell in enumerate(self.cells)
+        }
+
     def outcome(self, member: int) -> dict[str, Any]:
         evaluations = self.evaluations[member]
         return {

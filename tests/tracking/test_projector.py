@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from marlbench.catalog.cell import Cell
+from marlbench.store import pictures
 from marlbench.store.states import Failure
 from marlbench.tracking import matrices, sync
 from marlbench.tracking.client import connect
@@ -229,6 +230,19 @@ def test_runs_of_another_store_are_left_alone(
     assert not (other.root / "mlflow.db").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([lab.root.name, "other", "shared.db"])
     assert len(list((lab.root / "artifacts").rglob("learning_curve.png"))) == 3
+
+
+def test_pictures_come_after_the_result(lab: Any, cell: Make) -> None:
+    one = cell()
+    lab.begin(one)
+    lab.complete(one)
+    show(lab)
+    assert not list((lab.root / "artifacts").rglob("episode.gif"))
+    folder = lab.store.cell(one.id).directory
+    pictures._keep(folder, lab.store.result(one.id)["outcome_sha256"], {"episode.gif": b"GIF89a"})
+    show(lab)
+    (film,) = (lab.root / "artifacts").rglob("pictures/episode.gif")
+    assert film.read_bytes() == b"GIF89a"
 
 
 def test_states_that_are_no_results(lab: Any, cell: Make, shown: Shown) -> None:

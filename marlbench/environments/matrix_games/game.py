@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -279,6 +280,11 @@ class MatrixGame(TensorSimulator):
     def observe(self) -> tuple[Tensor, Tensor]:
         event = self.memory["event"]
         return self._view_of_event[event], torch.embedding(self._state_of_event, event)
+
+    def record(self, row: int) -> Callable[[], NDArray[np.uint8]]:
+        # A picture shows the joint actions of all that were drawn before it.
+        picture = self.render(row)
+        return lambda: picture
 
     def draw(self, memory: dict[str, Tensor], row: int) -> NDArray[np.uint8]:
         from marlbench.environments.matrix_games.drawing import draw_game

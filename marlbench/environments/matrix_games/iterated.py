@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -245,6 +246,11 @@ class IteratedGame(TensorSimulator):
     def _mean_over(shares: Tensor, chosen: Tensor, count: int) -> tuple[Tensor, ...]:
         """Shares of CC, CD, DC, DD, [row] each, averaged over the chosen agents, float [row, agent]."""
         return ((shares * chosen.unsqueeze(2)).sum(1) / count).unbind(1)
+
+    def record(self, row: int) -> Callable[[], NDArray[np.uint8]]:
+        # A picture shows the joint actions of all that were drawn before it.
+        picture = self.render(row)
+        return lambda: picture
 
     def draw(self, memory: dict[str, Tensor], row: int) -> NDArray[np.uint8]:
         """The game of the first agent."""
