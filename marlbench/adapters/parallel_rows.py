@@ -62,6 +62,10 @@ def layout(description: Description, rows: int) -> Layout:
         fields["metrics"] = ((rows, len(description.metrics)), np.float32)
     if description.occupants:
         fields["new_occupant"] = flag
+    if description.drops:
+        fields["dropped"] = ((rows,), np.bool_)
+    if description.kept:
+        fields["kept"] = ((rows, description.kept), np.float64)
     return fields
 
 

@@ -43,6 +43,8 @@ class Description:
         turns: whether agents act one after the other.
         metrics: names of the measures that a row tells at the end of an episode.
         occupants: whether rows tell that a slot got another occupant.
+        drops: whether rows tell that an episode was lost, see `Step.dropped`.
+        kept: numbers that a row keeps from episode to episode; they are saved with the environment.
         names: of the features, without the one-hot of the type; () where there are none.
         built_in: players that come with the task, see `EnvironmentSpecification`.
     """
@@ -60,6 +62,8 @@ class Description:
     turns: bool
     metrics: tuple[str, ...] = ()
     occupants: bool = False
+    drops: bool = False
+    kept: int = 0
     names: tuple[str, ...] = ()
     built_in: dict[str, tuple[str, ...]] | None = None
 

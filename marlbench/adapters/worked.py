@@ -159,6 +159,8 @@ class WorkedEnvironment(BatchedEnvironment):
         """Fill in what the rows that ended showed at last."""
         step.any_ended = True
         step.ended = self._here("ended")
+        if "dropped" in self._shared:
+            step.dropped = self._here("dropped")
         of_row = step.ended.unsqueeze(1)
         of_agent = of_row.unsqueeze(1)
         step.final_observation = torch.where(of_agent, self._here("final_observation"), step.observation)
@@ -213,6 +215,8 @@ class WorkedEnvironment(BatchedEnvironment):
 
     def state_dict(self) -> dict[str, object]:
         state: dict[str, object] = {"keys": self._keys.clone(), "episode": self._episode.clone()}
+        if "kept" in self._shared:
+            state["kept"] = self._shared["kept"].clone()
         if self._replays:
             state["actions"] = [torch.from_numpy(history.copy()) for history in self.workers.save()]
             state["observation"] = self._shared["observation"].clone()
@@ -221,6 +225,8 @@ class WorkedEnvironment(BatchedEnvironment):
     def load_state_dict(self, state: dict[str, Any]) -> Step:
         """Continue; with `replay`, raises ConfigurationError where the same actions lead somewhere else."""
         self._keys, self._episode = state["keys"].clone(), state["episode"].clone()
+        if "kept" in state:
+            self._shared["kept"].copy_(state["kept"])
         if not self._replays:
             self._episode += 1
             return self._begin()

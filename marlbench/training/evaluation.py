@@ -1,6 +1,7 @@
 """Evaluation on fresh rows and streams of their own; it never touches the training's randomness.
 
 Episodic tasks: every row plays exactly one episode and then waits for the others, so short episodes are not favoured.
+An episode that the simulator lost is played again, with the row's next one.
 Continuing tasks: every row runs `length` joint steps and those after the warm-up count.
 """
 
@@ -98,7 +99,7 @@ class Evaluator:
         self.sums.add(self.step)
         if not self.step.any_ended:
             return False
-        counted = self.step.ended & self.open
+        counted = self.step.completed & self.open
         for name, value in self.sums.metrics(self.step).items():
             if name not in self.collected:
                 self.collected[name] = torch.zeros_like(value)

@@ -52,7 +52,7 @@ class Tally:
         if step.any_ended:
             values = self.episodes.metrics(step)
             for window in (self.since_record, *self._evaluating(steps)):
-                window.add_rows(values, step.ended)
+                window.add_rows(values, step.completed)
             self.episodes.clear(step.ended)
         if self.online is not None:
             total = step.reward.sum(1, dtype=torch.float64)
