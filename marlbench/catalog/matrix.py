@@ -38,9 +38,41 @@ class Matrix:
         return tuple(cell for group in self.groups for cell in group.cells)
 
     @cached_property
+    def stages(self) -> tuple[tuple[Cell, ...], ...]:
+        """The cells that others start from: those that start from none themselves, then those that start from these,
+        and so on. Some of them may be among `cells`."""
+        stages: list[dict[str, Cell]] = []
+        for group in self.groups:
+            chain: list[CellGroup] = []
+            before = group.initial
+            while before is not None:
+                chain.insert(0, before)
+                before = before.initial
+            stages += [{} for _ in chain[len(stages) :]]
+            for stage, one in zip(stages, chain, strict=False):
+                stage.update((cell.id, cell) for cell in one.cells)
+        return tuple(tuple(stage.values()) for stage in stages)
+
+    @cached_property
     def id(self) -> str:
         """16 hexadecimal digits; the same for the same cells, whatever options selected them."""
         return sha256("\n".join(sorted(cell.id for cell in self.cells)))[:16]
+
+
+@dataclass(frozen=True)
+class StoredCells(Matrix):
+    """Cells that a store holds, whatever suite file they came from."""
+
+    stored: tuple[Cell, ...] = ()
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        return self.stored
+
+
+def of_cells(cells: Sequence[Cell]) -> Matrix:
+    """A matrix of these cells and no suites."""
+    return StoredCells((), (), stored=tuple(cells))
 
 
 def resolve(

@@ -40,6 +40,8 @@ VERBS = {
     "validate": Verb("validate", "Check suite files."),
     "explain": Verb("explain", "Say what state a cell is in and why it will run."),
     "status": Verb("status", "Show the state of every cell in the store."),
+    "cancel": Verb("cancel", "End jobs, here, on other machines and in queues; they can go on later."),
+    "retry": Verb("retry", "Run again what failed in a store."),
     "logs": Verb("logs", "Show the log of a cell's job."),
     "compare": Verb("compare", "Compare algorithms, with confidence intervals."),
     "regress": Verb("regress", "Compare fresh runs with a reference: has anything become worse?"),
@@ -53,6 +55,8 @@ VERBS = {
     "sync": Verb("sync", "Bring MLflow up to date with the store."),
     "ui": Verb("ui", "Open the MLflow page of the store."),
     "prune": Verb("prune", "Remove what finished jobs keep for longer trainings."),
+    "clean": Verb("clean", "Remove what nothing needs any more; only shows it unless told otherwise."),
+    "cells": Verb("cells", "Carry results between stores."),
     "doctor": Verb("doctor", "Check this installation."),
     "run-job": Verb("run_job", "Run one job of a store (started by the engines).", hidden=True),
 }

@@ -67,18 +67,19 @@ class Shortage:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the jobs can have: slots, and bytes of memory and of the store's disk."""
+    """What the jobs can have: slots, and bytes of memory and of the store's disk; `per_gpu` share a GPU."""
 
     devices: Devices
     slots: int
     memory: int
     disk: int
+    per_gpu: int = 1
 
     @property
     def device_memory(self) -> int | None:
-        """Bytes of the smallest GPU; None where there is none or it is not known."""
+        """Bytes that a job has of the smallest GPU; None where there is none or it is not known."""
         known = [gpu.memory_bytes for gpu in self.devices.gpus if gpu.memory_bytes is not None]
-        return min(known) if known else None
+        return min(known) // self.per_gpu if known else None
 
     def demand(self, memory: Memory | None) -> Demand:
         """Main memory and disk of a job; its tensors count where they are not on a GPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,9 @@ def _device(machine: Machine) -> str:
 def _memory(plan: Plan) -> str:
     """What the largest job needs, and what there is."""
     memory, machine = plan.memory, plan.machine
-    there = f"{words.size(machine.memory)} and {words.size(machine.disk)} of disk are free"
+    there = f"{words.size(machine.disk)} of disk are free"
+    if machine.memory < sys.maxsize:
+        there = f"{words.size(machine.memory)} and {there}"
     if memory is None:
         return f"unknown for these tasks; {there}"
     needed = machine.demand(memory)

@@ -67,7 +67,7 @@ def fraction(tracked: Tracked) -> float:
 def speed(tracked: Tracked) -> str:
     """Environment steps per second of all seeds of a running job; '' while it is not known."""
     pace = (tracked.progress or {}).get("steps_per_second")
-    if tracked.process is None or not isinstance(pace, int | float) or not pace > 0:
+    if tracked.phase is not Phase.RUNNING or not isinstance(pace, int | float) or not pace > 0:
         return ""
     return f"{pace * len(tracked.job.cells):,.0f} steps/s"
 
@@ -122,6 +122,9 @@ class Watcher(ABC):
 
     def deferred(self, tracked: Tracked) -> None:
         self.print(f"{self.account.names(tracked)}: another run has it; waiting for its result")
+
+    def held(self, reason: str) -> None:
+        self.print(f"no job is started: {reason}" if reason else "jobs are started again", "yellow")
 
     def tick(self, all_jobs: Sequence[Tracked], no_free_slot: bool) -> None:
         for line in self._companion.news():

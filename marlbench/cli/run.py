@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
 from marlbench.cli.command_lines import again, invocation
+from marlbench.cli.engine_options import (
+    LOCAL,
+    Detach,
+    EngineChoice,
+    EngineName,
+    HangAfter,
+    MemoryLimit,
+    PerGpu,
+    ProfileName,
+    TimeLimit,
+)
 from marlbench.cli.options import (
     AlgorithmNames,
     Json,
@@ -27,6 +38,7 @@ from marlbench.cli.options import (
 from marlbench.errors import CELLS_FAILED
 
 if TYPE_CHECKING:
+    from marlbench.catalog.cell import Cell
     from marlbench.catalog.matrix import Matrix
     from marlbench.cli.plan import Machine, Plan
     from marlbench.cli.projector import Projector
@@ -97,6 +109,13 @@ def command(
     extend: Extend = False,
     keep_states: KeepStates = KEEP_STATES,
     results: Results = None,
+    engine: EngineName = LOCAL,
+    profile: ProfileName = None,
+    detach: Detach = False,
+    per_gpu: PerGpu = 1,
+    memory_limit: MemoryLimit = None,
+    time_limit: TimeLimit = None,
+    hang_after: HangAfter = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -120,7 +139,8 @@ def command(
     def compared(store: Store, matrix: Matrix) -> Ending:
         return Compared(store, matrix, suites, options, as_json)
 
-    how = How(device, jobs, seeds_per_job, extend, keep_states, results)
+    choice = EngineChoice(engine, profile, detach, per_gpu, memory_limit, time_limit, hang_after)
+    how = How(device, jobs, seeds_per_job, extend, keep_states, results, choice)
     if dry_run:
         show_dry(matrix, how, as_json)
     else:
@@ -137,16 +157,22 @@ class How:
     extend: bool
     keep_states: int
     results: Path | None
+    engine: EngineChoice = field(default_factory=EngineChoice)
 
     def machine(self) -> Machine:
         """What there is to train on."""
+        from marlbench.cli.engine_options import machine_of
         from marlbench.cli.plan import Machine
         from marlbench.engines.devices import resolve_devices
         from marlbench.engines.machine import free_disk, free_memory
         from marlbench.engines.slots import slot_count
 
-        devices = resolve_devices(self.device)
-        return Machine(devices, slot_count(devices, self.jobs), free_memory(), free_disk(self.root))
+        if (queue := self.engine.queue()) is not None:
+            return machine_of(queue, self.device, self.root)
+        self.engine.limits(self.root)
+        devices, per_gpu = resolve_devices(self.device), self.engine.per_gpu
+        slots = slot_count(devices, self.jobs, per_gpu=per_gpu)
+        return Machine(devices, slots, free_memory(), free_disk(self.root), per_gpu)
 
     @property
     def root(self) -> Path:
@@ -206,8 +232,22 @@ def show_dry(matrix: Matrix, how: How, as_json: bool) -> None:
     store = Store.open(root, read_only=True) if (root / "store.json").exists() else None
     plan = _plan(matrix, store, how.machine(), how.seeds_per_job, how.extend)
     show_plan(plan, root, how.keep_states)
+    _tell_stages(matrix, store)
     if as_json:
         print_json(to_json(plan, root))
+
+
+def _tell_stages(matrix: Matrix, store: Store | None) -> None:
+    from marlbench.cli import words
+    from marlbench.cli.console import talk
+    from marlbench.store.states import State
+
+    for number, cells in enumerate(matrix.stages, 1):
+        states = {} if store is None else store.states(cell.id for cell in cells)
+        done = sum(state.state is State.DONE for state in states.values())
+        told = f"Stage {number}: {words.plural(len(cells), 'cell')} from which others start, {done} done"
+        names = ", ".join(sorted({f"{cell.label}/{cell.task}" for cell in cells}))
+        talk().print(f"{told}: {names}.", markup=False)
 
 
 def _plan(
@@ -237,6 +277,9 @@ def carry_out(matrix: Matrix, how: How, end: Callable[[Store, Matrix], Ending]) 
 
     machine = how.machine()
     store = Store.open(how.root, create=True)
+    for number, stage in enumerate(matrix.stages, 1):
+        if (code := _carry_out_stage(stage, number, how, store)) is not None:
+            return code
     plan = _plan(matrix, store, machine, how.seeds_per_job, how.extend)
     show_plan(plan, store.root, how.keep_states)
     _tidy(plan, store)
@@ -246,26 +289,66 @@ def carry_out(matrix: Matrix, how: How, end: Callable[[Store, Matrix], Ending]) 
     ending = end(store, plan.matrix)
     try:
         if plan.jobs:
-            report = run_jobs(plan, store, projector, keep_states=how.keep_states)
+            report = run_jobs(plan, store, projector, engine=how.engine, keep_states=how.keep_states)
         else:
             # What an earlier run could not send any more.
             projector.start()
         states = store.states(cell.id for cell in plan.matrix.cells)
         outcome = _count(plan, states, report)
-        if report.signal is None:
+        if report.detached:
+            talk().print(
+                f"{again('status', store.root)} shows them; to wait for them: {invocation()}", markup=False
+            )
+        elif report.signal is None:
             patience = PATIENCE_SECONDS
             # Before the last pass of the projector, which sends it to MLflow.
             ending.keep(fresh=bool(plan.jobs))
         else:
-            talk().print(_safe_words(report.signal, outcome, states), markup=False)
+            queued = how.engine.queue() is not None
+            talk().print(_safe_words(report.signal, outcome, states, queued), markup=False)
     finally:
         _finish(projector, store.root, patience)
-    ending.show(outcome, stopped=report.signal is not None)
+    ending.show(outcome, stopped=report.signal is not None or report.detached)
     if report.failures:
         _tell_failures(plan, store, report)
     if report.signal is not None:
         return 128 + report.signal
-    return CELLS_FAILED if report.failures else 0
+    return CELLS_FAILED if report.failures or report.cancelled else 0
+
+
+def _carry_out_stage(cells: Sequence[Cell], number: int, how: How, store: Store) -> int | None:
+    """Run cells that others start from; the exit code where these cannot start yet."""
+    from marlbench.catalog.matrix import of_cells
+    from marlbench.cli import words
+    from marlbench.cli.console import talk
+    from marlbench.store.states import State
+
+    def missing() -> int:
+        states = store.states(cell.id for cell in cells)
+        return sum(state.state is not State.DONE for state in states.values())
+
+    if not (left := missing()):
+        return None
+    talk().print(f"Stage {number}: {words.plural(left, 'cell')} from which others start.", markup=False)
+    code = carry_out(of_cells(cells), replace(how, extend=False), lambda store, matrix: Stage())
+    if not (left := missing()):
+        return None
+    talk().print(
+        f"{words.plural(left, 'cell')} of this stage not done: what starts from them waits. "
+        f"When they are done, give the same command again: {invocation()}",
+        markup=False,
+    )
+    return code
+
+
+class Stage:
+    """The end of cells that others start from: the run goes on with those."""
+
+    def keep(self, fresh: bool) -> None:
+        """Reports are of what was asked for."""
+
+    def show(self, outcome: Mapping[str, object], stopped: bool) -> None:
+        """What was asked for is told at the end."""
 
 
 def _finish(projector: Projector, root: Path, patience: float) -> None:
@@ -329,12 +412,16 @@ def _tell_failures(plan: Plan, store: Store, report: Report) -> None:
     console.print(f"To try them again: {invocation()}", markup=False)
 
 
-def _safe_words(number: int, outcome: Mapping[str, object], states: Mapping[str, CellState]) -> str:
+def _safe_words(
+    number: int, outcome: Mapping[str, object], states: Mapping[str, CellState], queued: bool
+) -> str:
     from marlbench.store.states import State
 
     begun = sum(state.state is State.INTERRUPTED for state in states.values())
     cause = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     parts = [f"Stopped by {cause}. Safe on disk: {outcome['done']} of {outcome['cells']} cells are done"]
-    if begun:
+    if queued:
+        parts.append(", jobs in the queue go on (`marlbench cancel` ends them)")
+    elif begun:
         parts.append(f", {begun} begun ones go on from their last checkpoint")
     return f"{''.join(parts)}.\nGo on with: {invocation()}"

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,12 +17,14 @@ from marlbench.cli.options import Json, Results
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from marlbench.engines.queues import Standing
     from marlbench.store.states import CellEntry, CellState, Job
     from marlbench.store.store import Store
 
 SCHEMA = 1
 # Cells in trouble that are named one by one.
 _NAMED = 20
+_LIVE_SECONDS = 2.0
 
 Suites = Annotated[
     list[str] | None,
@@ -29,19 +32,89 @@ Suites = Annotated[
 ]
 
 
-def command(suites: Suites = None, results: Results = None, as_json: Json = False) -> None:
-    """Count the cells of the store by state, and show the jobs that run now."""
+Live = Annotated[
+    bool, typer.Option("--live", help="Show it anew every two seconds until every cell is done, or Ctrl-C.")
+]
+
+
+def command(
+    suites: Suites = None, live: Live = False, results: Results = None, as_json: Json = False
+) -> None:
+    """Count the cells of the store by state, and show the jobs that run now and those in queues."""
     from marlbench.cli.console import data, print_json
+    from marlbench.errors import UsageError
     from marlbench.store.store import Store
 
+    if live and as_json:
+        raise UsageError("--live is for people, --json for programs.", "Give one of them.")
     store = Store.open(Store.locate(results))
-    entries = _entries(store, suites or ())
+    if live:
+        _follow(store, suites or ())
+        return
+    found = _look(store, suites or ())
+    if as_json:
+        print_json(_document(store, found))
+    else:
+        _print(data(), store, found)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look at a store found.
+
+    Attributes:
+        active: the jobs that run, with those of their cells that are shown.
+        queued: where jobs stand in queues, by id.
+        notes: queues that could not be asked.
+    """
+
+    entries: list[CellEntry]
+    states: dict[str, CellState]
+    active: list[tuple[Job, list[CellEntry]]]
+    queued: Mapping[str, Standing]
+    notes: Sequence[str]
+
+
+def _look(store: Store, suites: Sequence[str]) -> Found:
+    entries = _entries(store, suites)
     states = _reconciled(store, [entry.id for entry in entries])
     active = _active(store, entries, states)
-    if as_json:
-        print_json(_document(store, entries, states, active))
-    else:
-        _print(data(), store, entries, states, active)
+    queued, notes = _queued(store, entries, states)
+    return Found(entries, states, active, queued, notes)
+
+
+def _queued(
+    store: Store, entries: Iterable[CellEntry], states: Mapping[str, CellState]
+) -> tuple[Mapping[str, Standing], Sequence[str]]:
+    from marlbench.store import tickets
+    from marlbench.store.states import State
+
+    if not (store.root / tickets.FOLDER).is_dir():
+        return {}, ()
+    from marlbench.cli.queued import standings
+
+    open_ = {entry.job for entry in entries if states[entry.id].state is not State.DONE}
+    return standings(store.jobs(sorted(open_)))
+
+
+def _follow(store: Store, suites: Sequence[str]) -> None:
+    """Draw it again and again on the terminal."""
+    from rich.live import Live as Drawing
+    from rich.text import Text
+
+    from marlbench.cli.console import data
+    from marlbench.store.states import State
+
+    console = data()
+    with contextlib.suppress(KeyboardInterrupt), Drawing(console=console, auto_refresh=False) as drawing:
+        while True:
+            found = _look(store, suites)
+            with console.capture() as text:
+                _print(console, store, found)
+            drawing.update(Text.from_ansi(text.get()), refresh=True)
+            if all(state.state is State.DONE for state in found.states.values()):
+                return
+            time.sleep(_LIVE_SECONDS)
 
 
 def _entries(store: Store, suites: Sequence[str]) -> list[CellEntry]:
@@ -93,14 +166,10 @@ def _in_trouble(entries: Iterable[CellEntry], states: Mapping[str, CellState]) -
     return [entry for entry in entries if states[entry.id].state in (State.FAILED, State.DAMAGED)]
 
 
-def _document(
-    store: Store,
-    entries: Sequence[CellEntry],
-    states: Mapping[str, CellState],
-    active: Sequence[tuple[Job, list[CellEntry]]],
-) -> dict[str, Any]:
+def _document(store: Store, found: Found) -> dict[str, Any]:
     from marlbench.cli import words
 
+    entries, states, active = found.entries, found.states, found.active
     return {
         "schema": SCHEMA,
         "store": str(store.root),
@@ -126,6 +195,8 @@ def _document(
             }
             for job, members in active
         ],
+        "queued": [{"job": job, "standing": standing} for job, standing in found.queued.items()],
+        "notes": list(found.notes),
         "trouble": [
             {
                 "cell": entry.id,
@@ -141,19 +212,14 @@ def _document(
     }
 
 
-def _print(
-    console: Console,
-    store: Store,
-    entries: Sequence[CellEntry],
-    states: Mapping[str, CellState],
-    active: Sequence[tuple[Job, list[CellEntry]]],
-) -> None:
+def _print(console: Console, store: Store, found: Found) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from marlbench.cli import words
     from marlbench.store.states import State
 
+    entries, states, active = found.entries, found.states, found.active
     counts = _count(states.values())
     told = ", ".join(f"{count:,} {state}" for state, count in counts.items())
     console.print(Text(f"{store.root}: {words.plural(len(entries), 'cell')}{': ' if told else ''}{told}"))
@@ -169,6 +235,10 @@ def _print(
         console.print(table)
     for job, members in active:
         console.print(Text(f"running: {words.names([entry.cell for entry in members])}, {_pace(store, job)}"))
+    for standing, count in Counter(found.queued.values()).items():
+        console.print(Text(f"in a queue, {standing}: {words.plural(count, 'job')}"))
+    for note in found.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
     trouble = _in_trouble(entries, states)
     for entry in trouble[:_NAMED]:
         state = states[entry.id]

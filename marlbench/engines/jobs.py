@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from marlbench.engines.slots import Slot
-from marlbench.store.states import CellState, Failure, Job
+from marlbench.store.states import CellState, Failure, Job, State
 
 LOCKED_ELSEWHERE = 75
 _FAILURES = {10: Failure.EXCEPTION, 11: Failure.MEMORY, 12: Failure.DISK_FULL}
@@ -35,6 +35,13 @@ class Handle(Protocol):
     def news(self) -> list[str]:
         """Lines that it printed outside its log since this was last asked."""
 
+    def memory(self) -> int:
+        """Bytes that it and its descendants have resident."""
+
+    @property
+    def descriptor(self) -> int | None:
+        """Becomes readable when the process ends; None where the system has no such thing."""
+
     def close(self) -> None:
         """Forget it."""
 
@@ -46,6 +53,9 @@ class Engine(Protocol):
         self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, inherit: Sequence[int] = ()
     ) -> Handle:
         """Start one; OSError where the system does not let it."""
+
+    def close(self) -> None:
+        """What still runs is told to leave."""
 
 
 class JobStore(Protocol):
@@ -59,6 +69,8 @@ class JobStore(Protocol):
 
     def progress(self, job_id: str) -> dict[str, Any] | None: ...
 
+    def cancelled(self, job_id: str) -> bool: ...
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -66,6 +78,21 @@ class Demand:
 
     memory: int = 0
     disk: int = 0
+
+
+@dataclass(frozen=True)
+class Breach:
+    """A limit that a job broke.
+
+    Attributes:
+        kill: it is ended at once, else it may write a checkpoint.
+        again: it is worth another try.
+    """
+
+    failure: Failure
+    reason: str
+    kill: bool
+    again: bool
 
 
 class Phase(StrEnum):
@@ -91,6 +118,8 @@ class Tracked:
         elsewhere: its cells were done by another run.
         attempts: how often its cells had been started before it was started here or found elsewhere.
         seen_running: another run was seen to train it.
+        ending: why it was told to leave, where a limit was broken.
+        kill_at: the clock's time at which it is killed, where it was told to leave.
     """
 
     job: Job
@@ -108,7 +137,8 @@ class Tracked:
     slot: Slot | None = None
     started: float = 0.0
     changed: float = 0.0
-    timed_out: bool = False
+    ending: Breach | None = None
+    kill_at: float | None = None
     progress: dict[str, Any] | None = None
 
 
@@ -124,10 +154,15 @@ class CellFailure:
 
 @dataclass
 class Report:
-    """What a scheduler leaves behind: what failed, and the signal that stopped it, if one did."""
+    """What a scheduler leaves behind: cells that failed or were cancelled, and the signal that stopped it, if any.
+
+    `detached`: nobody waits for the jobs, which are in a queue.
+    """
 
     failures: list[CellFailure] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
     signal: int | None = None
+    detached: bool = False
 
 
 class Observer(Protocol):
@@ -154,6 +189,9 @@ class Observer(Protocol):
     def stopping(self, running: int, kill: bool) -> None:
         """The jobs were told to stop, or with `kill` they were ended."""
 
+    def held(self, reason: str) -> None:
+        """No job is started for now, for this reason; '' when that is over."""
+
     def tick(self, all_jobs: Sequence[Tracked], no_free_slot: bool) -> None:
         """About once a second. `no_free_slot`: a job could start, but another run has every GPU."""
 
@@ -171,3 +209,18 @@ def explain_exit(code: int, output: str) -> tuple[Failure, str]:
         return Failure.SIGNAL, "left without an error and without a result"
     lines = [line.strip().removeprefix("error: ") for line in output.splitlines() if line.strip()]
     return _FAILURES.get(code, Failure.EXCEPTION), lines[-1] if lines else f"left with exit code {code}"
+
+
+def all_done(states: Mapping[str, CellState]) -> bool:
+    """Whether every cell is done."""
+    return all(state.state is State.DONE for state in states.values())
+
+
+def any_running(states: Mapping[str, CellState]) -> bool:
+    """Whether a process trains one of the cells."""
+    return any(state.state is State.RUNNING for state in states.values())
+
+
+def attempts(states: Mapping[str, CellState]) -> int:
+    """How often a cell was started, the largest number of all."""
+    return max((state.attempts for state in states.values()), default=0)

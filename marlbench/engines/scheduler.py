@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import signal
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,8 +24,12 @@ from marlbench.engines.jobs import (
     Phase,
     Report,
     Tracked,
+    all_done,
+    any_running,
+    attempts,
     explain_exit,
 )
+from marlbench.engines.limits import Limits, Room
 from marlbench.engines.slots import Slot, Slots
 from marlbench.errors import StoreError
 from marlbench.store.states import CellState, Failure, Job, State
@@ -33,10 +38,9 @@ GRACE_SECONDS = 10.0
 RETRIES = 2
 # Before a job is started again: memory and disk need time to come free.
 PAUSES = {Failure.SIGNAL: 1.0, Failure.MEMORY: 5.0, Failure.TIMEOUT: 1.0, Failure.DISK_FULL: 20.0}
-# A job shows a sign of life at every step boundary; the longest is the last evaluation of a slow simulator.
-SILENCE_SECONDS = 2 * 3600.0
 
 _POLL_SECONDS = 0.1
+_MOMENT_SECONDS = 0.002
 _LOOK_SECONDS = 1.0
 _DEFERRED_SECONDS = (0.5, 5.0)
 
@@ -51,7 +55,7 @@ class Scheduler:
         demands: what each job needs; jobs that are not in it need nothing.
         memory, disk: bytes that all jobs at once may need; None: no limit. A job that needs more runs alone.
         environment: of the processes, before that of their slot is added.
-        silence: seconds without a sign of life after which a job is ended as timed out.
+        limits: of each job.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Scheduler:
         cwd: Path | None = None,
         grace: float = GRACE_SECONDS,
         pauses: Mapping[Failure, float] = PAUSES,
-        silence: float = SILENCE_SECONDS,
+        limits: Limits = Limits(),  # noqa: B008 - it is frozen
     ) -> None:
         self._store = store
         self._engine = engine
@@ -83,7 +87,9 @@ class Scheduler:
         self._cwd = Path.cwd() if cwd is None else cwd
         self._grace = grace
         self._pauses = pauses
-        self._silence = silence
+        self._limits = limits
+        self._room = Room(limits)
+        self._held = ""
         self._tracked: list[Tracked] = []
         self._report = Report()
         self._signals: list[int] = []
@@ -143,8 +149,18 @@ class Scheduler:
                 looked = now
                 self._watch(now)
                 self._observer.tick(self._tracked, self._no_free_slot)
-            time.sleep(_POLL_SECONDS)
+            self._pause()
         self._observer.tick(self._tracked, False)
+
+    def _pause(self) -> None:
+        """Until a process ends, but not for long: signals and other runs are looked at too."""
+        ends = select.poll()
+        for tracked in self._in(Phase.RUNNING):
+            if tracked.process is not None and (descriptor := tracked.process.descriptor) is not None:
+                ends.register(descriptor, select.POLLIN)
+        if ends.poll(1000 * _POLL_SECONDS):
+            # What told the end may still have to be told how it ended.
+            time.sleep(_MOMENT_SECONDS)
 
     def _in(self, phase: Phase) -> list[Tracked]:
         return [tracked for tracked in self._tracked if tracked.phase is phase]
@@ -153,18 +169,33 @@ class Scheduler:
 
     def _start_what_fits(self, now: float) -> None:
         self._no_free_slot = False
+        lacking = ""
+        running = self._in(Phase.RUNNING)
         for tracked in self._in(Phase.WAITING):
-            running = self._in(Phase.RUNNING)
             if len(running) >= self._slots.count:
-                return
+                break
             if tracked.not_before > now or not self._fits(tracked, running):
                 continue
+            if self._store.cancelled(tracked.job.id):
+                self._cancel(tracked)
+                continue
+            if lacking := self._room.lacking(tracked.demand.disk, now):
+                if not running and self._room.given_up:
+                    tracked.retries = RETRIES
+                    self._fail(tracked, self._store.states(tracked.cells), Failure.DISK_FULL, lacking, now)
+                    continue
+                break
             slot = self._slots.acquire()
             if slot is None:
                 self._no_free_slot = True
-                return
-            if not self._start(tracked, slot, now):
+                break
+            if self._start(tracked, slot, now):
+                running.append(tracked)
+            else:
                 slot.release()
+        if lacking.partition(" has ")[0] != self._held.partition(" has ")[0]:
+            self._observer.held(lacking)
+        self._held = lacking
 
     def _fits(self, tracked: Tracked, running: Sequence[Tracked]) -> bool:
         if not running:
@@ -178,7 +209,7 @@ class Scheduler:
     def _start(self, tracked: Tracked, slot: Slot, now: float) -> bool:
         """Give a job a process, unless another run has it or has done it."""
         states = self._store.states(tracked.cells)
-        if _all_done(states):
+        if all_done(states):
             self._finish(tracked, elsewhere=True)
             return False
         if self._store.running(tracked.job.id):
@@ -189,7 +220,7 @@ class Scheduler:
                 self._command(tracked.job, slot),
                 {**self._environment, **slot.environment},
                 self._cwd,
-                () if slot.descriptor is None else (slot.descriptor,),
+                slot.descriptors,
             )
         except OSError as error:
             scarce = error.errno in (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
@@ -199,9 +230,9 @@ class Scheduler:
         tracked.slot = slot
         tracked.phase = Phase.RUNNING
         tracked.started = tracked.changed = now
-        tracked.timed_out = False
+        tracked.ending = tracked.kill_at = None
         tracked.progress = None
-        tracked.attempts = _attempts(states)
+        tracked.attempts = attempts(states)
         tracked.deferrals = 0
         tracked.seen_running = False
         self._observer.started(tracked)
@@ -219,13 +250,13 @@ class Scheduler:
         self._release(tracked)
         if code == LOCKED_ELSEWHERE:
             states = self._store.states(tracked.cells)
-            if _all_done(states):
+            if all_done(states):
                 self._finish(tracked, elsewhere=True)
             else:
                 self._defer(tracked, states, now)
             return
         states = self._store.states(tracked.cells)
-        if _all_done(states):
+        if all_done(states):
             self._finish(tracked, elsewhere=False)
             return
         if self._signals:
@@ -233,8 +264,14 @@ class Scheduler:
             tracked.phase = Phase.STOPPED
             return
         failure, reason = explain_exit(code, output)
-        if tracked.timed_out:
-            failure, reason = Failure.TIMEOUT, f"no sign of life for {self._silence:.0f} seconds"
+        if self._store.cancelled(tracked.job.id):
+            self._reconcile(tracked, None, "cancelled")
+            self._cancel(tracked)
+            return
+        if tracked.ending is not None:
+            failure, reason = tracked.ending.failure, tracked.ending.reason
+            if not tracked.ending.again:
+                tracked.retries = RETRIES
         self._reconcile(tracked, failure, reason)
         self._fail(tracked, self._store.states(tracked.cells), failure, reason, now)
 
@@ -256,6 +293,11 @@ class Scheduler:
         tracked.elsewhere = elsewhere
         self._observer.done(tracked)
 
+    def _cancel(self, tracked: Tracked) -> None:
+        tracked.phase = Phase.STOPPED
+        self._report.cancelled += tracked.cells
+        self._observer.said(tracked, ["cancelled"])
+
     def _fail(
         self, tracked: Tracked, states: Mapping[str, CellState], failure: Failure, reason: str, now: float
     ) -> None:
@@ -263,7 +305,7 @@ class Scheduler:
         missing = {cell: state for cell, state in states.items() if state.state is not State.DONE}
         for state in missing.values():
             # A record of an earlier attempt says nothing about one that ended before it wrote its own.
-            if state.failure is not None and state.attempts > tracked.attempts and not tracked.timed_out:
+            if state.failure is not None and state.attempts > tracked.attempts and tracked.ending is None:
                 failure, reason = state.failure, state.detail.removeprefix(f"{state.failure}: ")
                 break
         if failure is not Failure.EXCEPTION and tracked.retries < RETRIES:
@@ -284,8 +326,8 @@ class Scheduler:
     def _defer(self, tracked: Tracked, states: Mapping[str, CellState], now: float) -> None:
         again = tracked.deferrals > 0
         if not again:
-            tracked.attempts = _attempts(states)
-        tracked.seen_running = tracked.seen_running or _any_running(states)
+            tracked.attempts = attempts(states)
+        tracked.seen_running = tracked.seen_running or any_running(states)
         shortest, longest = _DEFERRED_SECONDS
         tracked.not_before = now + min(longest, shortest * 2**tracked.deferrals)
         tracked.deferrals += 1
@@ -299,14 +341,14 @@ class Scheduler:
         tracked.not_before = now + _LOOK_SECONDS
         running = self._store.running(tracked.job.id)
         states = self._store.states(tracked.cells)
-        if _all_done(states):
+        if all_done(states):
             self._finish(tracked, elsewhere=True)
             return
         if running:
-            tracked.seen_running = tracked.seen_running or _any_running(states)
+            tracked.seen_running = tracked.seen_running or any_running(states)
             return
         failed = [state for state in states.values() if state.failure is Failure.EXCEPTION]
-        if failed and (tracked.seen_running or _attempts(states) > tracked.attempts):
+        if failed and (tracked.seen_running or attempts(states) > tracked.attempts):
             reason = failed[0].detail.removeprefix(f"{Failure.EXCEPTION}: ")
             self._fail(tracked, states, Failure.EXCEPTION, reason, now)
         else:
@@ -326,9 +368,22 @@ class Scheduler:
             if progress is not None and progress != tracked.progress:
                 tracked.progress = progress
                 tracked.changed = now
-            elif tracked.process is not None and now - tracked.changed > self._silence:
-                tracked.timed_out = True
+            self._limit(tracked, now)
+
+    def _limit(self, tracked: Tracked, now: float) -> None:
+        """End a job that broke a limit."""
+        if tracked.process is None:
+            return
+        if tracked.ending is not None:
+            if tracked.kill_at is not None and now >= tracked.kill_at:
                 tracked.process.kill()
+        elif breach := self._limits.breach(tracked, now):
+            tracked.ending = breach
+            if breach.kill:
+                tracked.process.kill()
+            else:
+                tracked.process.terminate(signal.SIGTERM)
+                tracked.kill_at = now + self._grace
 
     def _stop(self, now: float) -> None:
         for tracked in [*self._in(Phase.WAITING), *self._in(Phase.DEFERRED)]:
@@ -369,15 +424,3 @@ class Scheduler:
                     time.sleep(_POLL_SECONDS)
         for tracked in self._tracked:
             self._release(tracked)
-
-
-def _all_done(states: Mapping[str, CellState]) -> bool:
-    return all(state.state is State.DONE for state in states.values())
-
-
-def _any_running(states: Mapping[str, CellState]) -> bool:
-    return any(state.state is State.RUNNING for state in states.values())
-
-
-def _attempts(states: Mapping[str, CellState]) -> int:
-    return max((state.attempts for state in states.values()), default=0)

@@ -1,4 +1,4 @@
-"""Where a job may run: a share of the cores, or a GPU that no other job of this user has here."""
+"""Where a job may run: a share of the cores, or a place on a GPU that no other job of this user has here."""
 
 from __future__ import annotations
 
@@ -26,27 +26,26 @@ class Slot:
     Attributes:
         device: `cpu` or `cuda`, as the job sees it.
         environment: variables that confine the job to it.
-        descriptor: of the lock that the job must inherit; None where there is none.
+        descriptors: of the locks that the job must inherit.
         title: for people.
     """
 
     def __init__(
-        self, device: str, environment: dict[str, str], descriptor: int | None = None, title: str = ""
+        self, device: str, environment: dict[str, str], descriptors: Sequence[int] = (), title: str = ""
     ) -> None:
         self.device = device
         self.environment = environment
-        self.descriptor = descriptor
+        self.descriptors = tuple(descriptors)
         self.title = title or device
 
     def release(self) -> None:
         """Free the place, also for other runs. Called when the job and all its processes are gone."""
-        if self.descriptor is None:
-            return
-        # The job's copy shares the lock, so unlocking ends it even where a stray process still holds a copy.
-        with contextlib.suppress(OSError):
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
-        os.close(self.descriptor)
-        self.descriptor = None
+        for descriptor in self.descriptors:
+            # The job's copy shares the lock, so unlocking ends it even where a stray process still holds a copy.
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+        self.descriptors = ()
 
 
 class Slots(Protocol):
@@ -70,40 +69,68 @@ class CpuSlots:
 
 
 class GpuSlots:
-    """One job on each GPU, and at most `count` at once.
+    """`per_gpu` jobs on each GPU, and at most `count` at once.
 
-    A GPU is taken by an exclusive flock on a file that all runs of this user on this machine share; the job
-    inherits the descriptor, so the GPU stays taken as long as the job lives, even when its scheduler is gone.
+    A GPU is taken by a flock on a file that all runs of this user on this machine share: an exclusive one, or a
+    shared one and an exclusive one on the file of a place where several jobs have room. The job inherits the
+    descriptors, so the GPU stays taken as long as the job lives, even when its scheduler is gone. The GPU with the
+    fewest jobs of this run is asked first.
     """
 
-    def __init__(self, gpus: Sequence[Gpu], count: int, folder: Path | None = None) -> None:
-        self.count = min(count, len(gpus))
+    def __init__(self, gpus: Sequence[Gpu], count: int, folder: Path | None = None, per_gpu: int = 1) -> None:
+        self.count = min(count, per_gpu * len(gpus))
         self._gpus = tuple(gpus)
+        self._per_gpu = per_gpu
+        self._given: list[tuple[Gpu, Slot]] = []
         self._folder = lock_folder() if folder is None else folder
 
     def acquire(self) -> Slot | None:
-        for gpu in self._gpus:
-            descriptor = _try_lock(self._folder / f"gpu-{_file_name(gpu.key)}.lock")
-            if descriptor is not None:
+        self._given = [(gpu, slot) for gpu, slot in self._given if slot.descriptors]
+        for gpu in sorted(self._gpus, key=self._jobs_on):
+            if descriptors := self._take(gpu):
                 title = f"cuda:{gpu.name}" + (f" ({gpu.title})" if gpu.title else "")
-                return Slot("cuda", {VISIBLE: gpu.name}, descriptor, title)
+                slot = Slot("cuda", {VISIBLE: gpu.name}, descriptors, title)
+                self._given.append((gpu, slot))
+                return slot
         return None
 
+    def _jobs_on(self, gpu: Gpu) -> int:
+        return sum(other == gpu for other, _ in self._given)
 
-def slot_count(devices: Devices, jobs: int | None, threads: int = 1) -> int:
-    """How many jobs run at once when `jobs` are asked for: never more than GPUs, where there are GPUs.
+    def _take(self, gpu: Gpu) -> tuple[int, ...]:
+        """Descriptors of the locks of a place on a GPU; none where there is no room."""
+        name = f"gpu-{_file_name(gpu.key)}"
+        alone = self._per_gpu == 1
+        whole = _try_lock(self._folder / f"{name}.lock", fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if whole is None:
+            return ()
+        if alone:
+            return (whole,)
+        for place in range(self._per_gpu):
+            descriptor = _try_lock(self._folder / f"{name}.place-{place}.lock")
+            if descriptor is not None:
+                return (whole, descriptor)
+        os.close(whole)
+        return ()
 
-    None: one for each GPU, or one for each core that can be used.
+
+def slot_count(devices: Devices, jobs: int | None, threads: int = 1, per_gpu: int = 1) -> int:
+    """How many jobs run at once when `jobs` are asked for: never more than GPUs have room, where there are GPUs.
+
+    None: `per_gpu` for each GPU, or one for each core that can be used.
     """
     if devices.kind == "cuda":
-        return min(len(devices.gpus), jobs or len(devices.gpus))
+        room = per_gpu * len(devices.gpus)
+        return min(room, jobs or room)
     return jobs or max(1, usable_cores() // threads)
 
 
-def make_slots(devices: Devices, jobs: int | None, threads: int = 1) -> Slots:
+def make_slots(devices: Devices, jobs: int | None, threads: int = 1, per_gpu: int = 1) -> Slots:
     """The places for as many jobs at once as `slot_count` says."""
-    count = slot_count(devices, jobs, threads)
-    return GpuSlots(devices.gpus, count) if devices.kind == "cuda" else CpuSlots(count, threads)
+    count = slot_count(devices, jobs, threads, per_gpu)
+    return (
+        GpuSlots(devices.gpus, count, per_gpu=per_gpu) if devices.kind == "cuda" else CpuSlots(count, threads)
+    )
 
 
 def lock_folder() -> Path:
@@ -125,10 +152,10 @@ def lock_folder() -> Path:
     return folder
 
 
-def _try_lock(path: Path) -> int | None:
+def _try_lock(path: Path, kind: int = fcntl.LOCK_EX) -> int | None:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         # Cleaners of the temporary folder take a file by its age; one that is gone guards nothing.
         os.utime(descriptor)
         if os.fstat(descriptor).st_nlink == 0:

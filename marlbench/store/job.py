@@ -26,11 +26,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from marlbench.errors import MarlbenchError, StoreError
-from marlbench.store import attempts, claims, durable, kept, locks, validity
+from marlbench.store import attempts, cancelling, claims, durable, kept, locks, validity
 from marlbench.store.failures import LOCKED, OK, classify
 from marlbench.store.job_training import JobTraining, Settings
 from marlbench.store.needs import MakeTrainer
-from marlbench.store.process import Guard, redirect
+from marlbench.store.process import TERMINATED, Guard, redirect
 from marlbench.store.states import CellEntry, Damaged
 from marlbench.store.store import Store
 from marlbench.store.uris import cut
@@ -59,6 +59,9 @@ def main(root: Path, job_id: str, make_trainer: MakeTrainer, settings: Settings)
         if lock is None:
             tell(f"job {job_id} is run by another process")
             return LOCKED
+        if store.cancelled(job_id):
+            tell(cancelling.REASON)
+            return TERMINATED
         original = redirect(store.log_path(job_id))
         tell = _teller(original, sys.stderr)
         return run(store, job_id, list(members), make_trainer, settings, guard, tell)

@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from marlbench.catalog.cell import Cell
-from marlbench.store import attempts, checkpoint, durable, execution, kept, pictures, validity
+from marlbench.store import attempts, cancelling, checkpoint, durable, execution, kept, pictures, validity
 from marlbench.store import journal as journals
 from marlbench.store.attempts import now_ms, one_line
 from marlbench.store.checkpoint import Corrupt
 from marlbench.store.failures import OK, is_out_of_memory
+from marlbench.store.initial import policies_for
 from marlbench.store.journal import Extent, Journal
 from marlbench.store.needs import MakeTrainer, Meter, Trainer
 from marlbench.store.numbers import encode
-from marlbench.store.process import Guard
+from marlbench.store.process import TERMINATED, Guard
 from marlbench.store.sources import UNLOADABLE, Sources
 from marlbench.store.states import Damaged
 
@@ -121,6 +122,8 @@ class JobTraining:
             if now - told >= PROGRESS_SECONDS:
                 self._write_progress(trainer)
                 told = now
+                if cancelling.asked(self.directory):
+                    self.guard.stop(TERMINATED, cancelling.REASON)
             if records := trainer.advance():
                 self._record(records, trainer.steps)
             moved = True
@@ -298,6 +301,8 @@ class JobTraining:
         if sources is not None:
             sources.hand_over(self.trainer, self.directory)
             self._extended = True
+        elif taken := policies_for(self.cells, self.directory.parent.parent):
+            self.trainer.start_from(taken)
         for member in self.live:
             path = self._cell_directory(member) / journals.NAME
             if path.exists():

@@ -13,7 +13,7 @@ from typing import Any
 from marlbench.catalog.cell import Cell
 from marlbench.catalog.identity import identity_id
 from marlbench.errors import ConfigurationError, StoreError
-from marlbench.store import attempts, claims, durable, inspection, journal, kept, locks, validity
+from marlbench.store import attempts, cancelling, claims, durable, inspection, journal, kept, locks, validity
 from marlbench.store.index import Index
 from marlbench.store.states import CellEntry, CellState, Damaged, Failure, Job, State
 from marlbench.store.summary import Summary
@@ -192,6 +192,7 @@ class Store:
             states = self.states(cell.id for cell in unique)
             job_ids = claims.assign(self.root, unique, states, slots, seeds_per_job)
         for job_id in job_ids:
+            cancelling.forget(self.job_directory(job_id))
             self.reconcile(job_id)
         finished = {state.job for state in states.values() if state.state is State.DONE and state.job}
         for job_id in finished.difference(job_ids):
@@ -236,6 +237,19 @@ class Store:
     def running(self, job_id: str) -> bool:
         """Whether a process holds the job's lock."""
         return locks.is_held(self.job_directory(job_id) / "lock")
+
+    def cancel(self, job_id: str) -> None:
+        """Ask whoever trains the job, now or from a queue, to leave it; the next claim takes that back.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        self.require_writable()
+        cancelling.ask(self.job_directory(job_id))
+
+    def cancelled(self, job_id: str) -> bool:
+        """Whether that was asked."""
+        return cancelling.asked(self.job_directory(job_id))
 
     def reconcile(self, job_id: str, failure: Failure | None = None, reason: str = "") -> bool:
         """Give attempts without an end, whose process is gone, their end; False where the job is running.

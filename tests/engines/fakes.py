@@ -76,6 +76,9 @@ class FakeStore:
     def progress(self, job_id: str) -> dict[str, Any] | None:
         return None
 
+    def cancelled(self, job_id: str) -> bool:
+        return (self.folder / f"{job_id}.cancelled").exists()
+
     def starts(self, name: str) -> int:
         """How often the job was started."""
         path = self.folder / f"{name}.attempts"
@@ -118,6 +121,9 @@ class Witness:
 
     def stopping(self, running: int, kill: bool) -> None:
         self.seen.append(("killing" if kill else "stopping", running))
+
+    def held(self, reason: str) -> None:
+        self.seen.append(("held" if reason else "released", ""))
 
     def tick(self, all_jobs: Sequence[Tracked], no_free_slot: bool) -> None:
         self.ticks += 1

@@ -18,6 +18,7 @@ import pytest
 
 from marlbench.engines.devices import Gpu
 from marlbench.engines.jobs import Demand, Report, explain_exit
+from marlbench.engines.limits import Limits
 from marlbench.engines.local import LocalEngine, LocalProcess
 from marlbench.engines.scheduler import Scheduler
 from marlbench.engines.slots import CpuSlots, GpuSlots, Slots
@@ -186,7 +187,7 @@ def test_retries_wait_for_their_pause(store: FakeStore, run: Run) -> None:
 
 
 def test_silence_is_a_timeout(store: FakeStore, run: Run) -> None:
-    report, witness = run([store.job("a", "sleep")], silence=1.0)
+    report, witness = run([store.job("a", "sleep")], limits=Limits(silence=1.0))
     assert [failure.kind for failure in report.failures] == ["timeout"]
     assert witness.words("a") == ["started", "retrying", "started", "retrying", "started", "failed"]
 
@@ -196,7 +197,7 @@ def test_a_job_that_moves_is_not_timed_out(
 ) -> None:
     count = iter(range(1000))
     monkeypatch.setattr(store, "progress", lambda job_id: {"steps": next(count)})
-    report, _ = run([store.job("a", "slow3")], silence=1.5)
+    report, _ = run([store.job("a", "slow3")], limits=Limits(silence=1.5))
     assert not report.failures
 
 

@@ -60,7 +60,7 @@ def test_a_gpu_stays_taken_while_the_job_lives_though_its_scheduler_is_gone(tmp_
         "from marlbench.engines.slots import GpuSlots\n"
         f"slot = GpuSlots([Gpu('0', 'uuid-a')], 1, pathlib.Path({str(tmp_path)!r})).acquire()\n"
         "job = LocalEngine().start([sys.executable, '-c', 'import time; time.sleep(60)'], os.environ,\n"
-        "    pathlib.Path('.'), inherit=(slot.descriptor,))\n"
+        "    pathlib.Path('.'), inherit=slot.descriptors)\n"
         "print(job.pid, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
@@ -81,13 +81,13 @@ def test_a_gpu_stays_taken_while_the_job_lives_though_its_scheduler_is_gone(tmp_
 def test_a_release_frees_the_gpu_though_a_copy_of_the_descriptor_is_open(tmp_path: Path) -> None:
     slots = GpuSlots(GPUS[:1], 1, tmp_path)
     slot = taken(slots)
-    assert slot.descriptor is not None
+    assert len(slot.descriptors) == 1
     engine = LocalEngine()
     stray = engine.start(
         [sys.executable, "-c", "import time; time.sleep(60)"],
         os.environ,
         tmp_path,
-        inherit=(slot.descriptor,),
+        inherit=slot.descriptors,
     )
     slot.release()
     assert slots.acquire() is not None
