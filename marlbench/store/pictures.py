@@ -25,7 +25,7 @@ from marlbench.store.process import Guard
 RECORD, FOLDER = "pictures.json", "pictures"
 SCHEMA = 1
 # Processor seconds for the pictures of a whole job: this share of what the job took, and not less than that.
-SHARE, LEAST = 0.05, 2.0
+SHARE, LEAST = 0.02, 0.3
 # A task that waits for others draws no longer than this many times the processor seconds by the clock.
 _WAITING = 10
 
