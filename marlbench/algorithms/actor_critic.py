@@ -105,12 +105,14 @@ class ActorCritic(Algorithm):
 
     Class attributes:
         compares_policies: whether the loss needs the probability that an action had when it was taken.
+        preserves_values: whether the critic's values stay when the statistics of its targets move, see `RolloutCritic`.
 
     Attributes:
         keeps_values: whether the loss needs what the critic said before learning.
     """
 
     compares_policies: ClassVar[bool] = True
+    preserves_values: ClassVar[bool] = False
     keeps_values: bool = False
 
     def __init__(self, setting: Setting, hyperparameters: Any) -> None:
@@ -148,6 +150,7 @@ class ActorCritic(Algorithm):
             hyperparameters.discount,
             hyperparameters.trace_decay,
             hyperparameters.reward_scale,
+            self.preserves_values,
         )
         self.optimiser = Adam(self.stack, hyperparameters.learning_rate, epsilon=1e-5)
         self.generators = generators(setting.seeds, stream=2)

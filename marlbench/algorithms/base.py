@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Generator, Tensor
 
 from marlbench.algorithms.sharing import Sharing, SharingOption
-from marlbench.algorithms.stack import ParameterStack
+from marlbench.algorithms.stack import ParameterStack, named
 from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
 from marlbench.errors import ConfigurationError
 
@@ -164,7 +164,7 @@ class Policy(ABC):
 
         Raises ValueError where the description is not of such a policy.
         """
-        return _named(description, "parameters").flatten()
+        return named(description, "parameters").flatten()
 
 
 class StackPolicy(Policy):
@@ -197,20 +197,7 @@ class StackPolicy(Policy):
         return {name: value.clone().cpu() for name, value in named.items()}
 
     def parameters_of(self, description: Mapping[str, Tensor]) -> Tensor:
-        learners = self.stack.size // self.members
-        parts = []
-        for name, shape in self.stack.layout.items():
-            value = _named(description, name)
-            if value.shape != (learners, *shape):
-                raise ValueError(f"'{name}' has the shape {tuple(value.shape)}, not {(learners, *shape)}")
-            parts.append(value.reshape(learners, -1))
-        return torch.cat(parts, 1).flatten()
-
-
-def _named(description: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in description:
-        raise ValueError(f"there is no '{name}' in the policy")
-    return description[name]
+        return self.stack.packed(description, self.stack.size // self.members)
 
 
 class Algorithm(ABC):
@@ -256,6 +243,10 @@ class Algorithm(ABC):
     def begin(self, steps: int) -> None:
         """A rollout starts after `steps` environment steps per member: set what follows a schedule."""
         return
+
+    def start_from(self, parameters: Tensor) -> None:
+        """Start the training from these parameters of the policy, [member, parameters], instead of fresh ones."""
+        self.policy.load_parameters(parameters)
 
     def observe(self, step: Step, memory: Tensor | None, action: Tensor, following: Step) -> None:
         """One joint step was taken from `step` (with the recurrent state `memory`) to `following`."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Generator, Tensor, nn
 
+from marlbench.algorithms.recording import recording
 from marlbench.algorithms.recurrence import GatedSequence
 from marlbench.algorithms.stack import Activation, Layout, MultilayerPerceptron, activations
 
@@ -64,6 +65,31 @@ class GatedRecurrentUnit:
         reset, update = gates[..., :units], gates[..., units:]
         proposed = torch.tanh(torch.addcmul(projected[..., 2 * units :], reset, recalled[..., 2 * units :]))
         return torch.lerp(proposed, memory, update)
+
+    def unroll(
+        self,
+        parameters: Mapping[str, Tensor],
+        projected: Tensor,
+        memory: Tensor,
+        fresh: Tensor | None = None,
+    ) -> Tensor:
+        """The memory after each step of sequences: [stack, time, sample, units], with gradients through time.
+
+        Args:
+            projected: `project`'s result, [stack, time, sample, 3 x units].
+            memory: before the first step, [stack, sample, units].
+            fresh: bool [stack, time, sample]: samples whose memory is zeroed before that step; None for nowhere.
+        """
+        if recording() and fresh is None:
+            # A function with a backward pass of its own is no operation that a recorded program could have.
+            found = []
+            for time in range(projected.shape[1]):
+                memory = self.step(parameters, projected[:, time], memory)
+                found.append(memory)
+            return torch.stack(found, 1)
+        weight, bias = (parameters[f"{self.name}.memory.{part}"] for part in ("weight", "bias"))
+        memories: Tensor = GatedSequence.apply(projected, memory, weight, bias, fresh)
+        return memories
 
 
 class ImageEncoder:
@@ -256,6 +282,4 @@ class AgentNetwork:
         stack, length, samples = features.shape[:3]
         flat = self._features(parameters, features.flatten(1, 2))
         projected = self.recurrent.project(parameters, flat).view(stack, length, samples, -1)
-        weight, bias = (parameters[f"{self.recurrent.name}.memory.{part}"] for part in ("weight", "bias"))
-        found: Tensor = GatedSequence.apply(projected, memory, weight, bias, fresh)
-        return found
+        return self.recurrent.unroll(parameters, projected, memory, fresh)

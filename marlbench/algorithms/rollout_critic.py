@@ -54,6 +54,8 @@ class RolloutCritic:
         sequence_length: joint steps between those at which the memory is told.
         discount, trace_decay: gamma and lambda of the advantages.
         reward_scale: factor of rewards, which values are then in units of.
+        preserves_values: whether the last layer is rescaled when the statistics of targets move, so that what the
+            critic says in units of the rewards stays as it is (PopArt: van Hasselt et al. 2016, arXiv 1602.07714).
 
     Attributes:
         memory: before the next step, [stack, slot, units]; None for a memoryless critic.
@@ -71,12 +73,14 @@ class RolloutCritic:
         discount: float,
         trace_decay: float,
         reward_scale: float = 1.0,
+        preserves_values: bool = False,
     ) -> None:
         self.network, self.stack, self.sharing, self.inputs = network, stack, sharing, inputs
         self.slots, self.sequence_length = slots, sequence_length
         self.discount, self.trace_decay, self.reward_scale = discount, trace_decay, reward_scale
         device = stack.flat.device
         self.normalisation = ValueNormalisation(stack.size, device) if normalises else None
+        self.preserves_values = preserves_values
         self.memory: Tensor | None = None
         if network.memory_size:
             self.memory = torch.zeros(stack.size, slots, network.memory_size, device=device)
@@ -95,10 +99,23 @@ class RolloutCritic:
         target = self.sharing.fold(advantages.target.unsqueeze(-1))
         if self.normalisation is not None:
             weights = None if weight is None else weight.squeeze(-1)
+            said = self.normalisation.restore(value.squeeze(-1))
+            before = self.normalisation.mean, self.normalisation.deviation
             self.normalisation.update(target.squeeze(-1), weights)
+            if self.preserves_values:
+                self._preserve_values(self.normalisation, *before)
+                value = self.normalisation.normalise(said).unsqueeze(-1)
             target = self.normalisation.normalise(target.squeeze(-1)).unsqueeze(-1)
         advantage = self.sharing.fold(advantages.advantage.unsqueeze(-1))
         return Judgement(features, value, advantage, target, weight, starts)
+
+    def _preserve_values(self, now: ValueNormalisation, mean: Tensor, deviation: Tensor) -> None:
+        """W <- W sigma / sigma', b <- (sigma b + mu - mu') / sigma' from mean mu and deviation sigma [stack, 1]."""
+        name = f"{self.network.head.name}.{len(self.network.head.sizes) - 2}"
+        weight, bias = self.stack.parameters[f"{name}.weight"], self.stack.parameters[f"{name}.bias"]
+        weight.mul_((deviation / now.deviation).unsqueeze(-1))
+        moved = (mean - now.mean).unsqueeze(-1)
+        bias.mul_(deviation.unsqueeze(-1)).add_(moved).div_(now.deviation.unsqueeze(-1))
 
     def _features(self, rollout: Rollout, seen: Tensor) -> Tensor:
         if not self.inputs.central:

@@ -126,6 +126,19 @@ class ParameterStack:
             start += count
         return named
 
+    def packed(self, description: Mapping[str, Tensor], learners: int) -> Tensor:
+        """The numbers of one member from its named tensors [learner, *shape]: [learner x parameters].
+
+        Raises ValueError where a name is missing or a shape differs.
+        """
+        parts = []
+        for name, shape in self.layout.items():
+            value = named(description, name)
+            if value.shape != (learners, *shape):
+                raise ValueError(f"'{name}' has the shape {tuple(value.shape)}, not {(learners, *shape)}")
+            parts.append(value.reshape(learners, -1))
+        return torch.cat(parts, 1).flatten()
+
     def backward(self, loss: Tensor) -> None:
         """Set the gradient buffer to the gradient of the summed loss; `loss` has any shape."""
         assert self.flat.grad is not None
@@ -139,3 +152,10 @@ class ParameterStack:
         norm = torch.linalg.vector_norm(gradient, dim=1)
         gradient.mul_((maximum_norm / (norm + 1e-6)).clamp(max=1.0).unsqueeze(1))
         return norm
+
+
+def named(description: Mapping[str, Tensor], name: str) -> Tensor:
+    """A policy's tensor of that name; ValueError where there is none."""
+    if name not in description:
+        raise ValueError(f"there is no '{name}' in the policy")
+    return description[name]

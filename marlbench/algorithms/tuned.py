@@ -155,3 +155,18 @@ A2C = {
         },
     )
 }
+_IPLAN_SOURCE = "Wu et al. 2023 (arXiv 2306.06236), an ablation of section 5"
+IPLAN = {
+    "ippo": TunedSettings(
+        f"{_IPLAN_SOURCE}: IPPO, without both incentives", {"behaviour": "none", "instant": False}
+    ),
+    "ippo_bm": TunedSettings(
+        f"{_IPLAN_SOURCE}: IPPO-BM, the behavioural incentive alone", {"instant": False}
+    ),
+    "ippo_gat": TunedSettings(
+        f"{_IPLAN_SOURCE}: IPPO-GAT, the instant incentive alone", {"behaviour": "none"}
+    ),
+    "iplan_hard": TunedSettings(
+        f"{_IPLAN_SOURCE}: iPLAN-hard, latents of behaviour are replaced", {"behaviour": "hard"}
+    ),
+}

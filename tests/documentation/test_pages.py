@@ -82,14 +82,14 @@ def test_environment_variables_of_ours() -> None:
     "name",
     [
         *("ippo", "mappo", "a2c", "iql", "dqn", "memory_one", "vdn", "qmix", "qplex", "maddpg", "masac"),
-        *("sibyl", "harmonia", "archivist"),
+        *("sibyl", "harmonia", "archivist", "iplan"),
     ],
 )
 def test_hyperparameters(name: str) -> None:
     check_fields(name, load("algorithms", name).Hyperparameters)
 
 
-@pytest.mark.parametrize("name", ["simple_spread", "matrix_game", "pettingzoo", "lbforaging", "vmas"])
+@pytest.mark.parametrize("name", ["simple_spread", "navigation", "matrix_game", "pettingzoo", "lbforaging", "vmas"])
 def test_parameters(name: str) -> None:
     check_fields(name, load("environments", name).Parameters)
 

@@ -21,7 +21,7 @@ from .conftest import Typed
 
 CPU = torch.device("cpu")
 ENVIRONMENTS = ("simple_spread", "masked_choice", "point_pursuit")
-SPECIAL = ("storage_placement",)
+SPECIAL = ("storage_placement", "navigation")
 OPTIONS: tuple[dict[str, Any], ...] = ({}, {"recurrent_units": 6}, {"sharing": "independent"})
 
 
