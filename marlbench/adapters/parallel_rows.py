@@ -111,6 +111,10 @@ class ParallelRows:
         """A picture of what a row shows: uint8 [height, width, 3]."""
         return self._players[row - self.rows.start].render()
 
+    def tell(self, row: int, what: str) -> Any:
+        """What a row says of itself, see `Row.tell`."""
+        return self._players[row - self.rows.start].tell(what)
+
     def close(self) -> None:
         for player in self._players:
             player.close()

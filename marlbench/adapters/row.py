@@ -50,9 +50,13 @@ class Row(ABC):
     def step(self) -> None:
         """Take `action`, show what came of it; where the episode is over, begin the next."""
 
-    @abstractmethod
     def render(self) -> NDArray[np.uint8]:
-        """A picture: uint8 [height, width, 3]."""
+        """A picture: uint8 [height, width, 3]. Not asked for where the environment draws what rows `tell`."""
+        raise NotImplementedError
+
+    def tell(self, what: str) -> Any:
+        """Something that the environment asks for by name, such as what a picture is drawn from."""
+        raise NotImplementedError(what)
 
     @abstractmethod
     def close(self) -> None:

@@ -50,6 +50,10 @@ class _Worker:
     def render(self, row: int) -> Any:
         return self._played.render(row)
 
+    def tell(self, argument: Any) -> Any:
+        row, what = argument
+        return self._played.tell(row, what)
+
     def close(self, _: None) -> None:
         self._played.close()
 

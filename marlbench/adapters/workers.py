@@ -133,6 +133,14 @@ class Workers:
         self._send(process, "render", row)
         return self._value(process, self._receive(process, None))
 
+    def tell(self, row: int, what: str) -> Any:
+        """What a row says of itself, see `Row.tell`."""
+        if self._here is not None:
+            return self._do_here("tell", row, what)
+        process = next(process for process in self._processes if row in process.rows)
+        self._send(process, "tell", (row, what))
+        return self._value(process, self._receive(process, None))
+
     def close(self) -> None:
         """End the processes."""
         if self._here is not None:

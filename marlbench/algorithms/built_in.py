@@ -19,6 +19,11 @@ class BuiltInHyperparameters(Hyperparameters):
     players: dict[str, str] = Field(
         default={}, description="player of each agent that has some; its first one where none is named"
     )
+    player: str | None = Field(
+        default=None,
+        description="player of every agent that `players` does not name",
+        json_schema_extra={"legacy": None},
+    )
 
 
 class BuiltInPolicy(Policy):
@@ -45,12 +50,18 @@ class BuiltIn(Algorithm):
     learns = False
 
     def __init__(self, setting: Setting, hyperparameters: Any) -> None:
-        actions = built_in_actions(setting.specification, hyperparameters.players)
+        actions = built_in_actions(setting.specification, hyperparameters.players, hyperparameters.player)
         self.policy = BuiltInPolicy(actions.to(setting.device), setting.members)
 
 
-def built_in_actions(specification: EnvironmentSpecification, players: dict[str, str]) -> Tensor:
+def built_in_actions(
+    specification: EnvironmentSpecification, players: dict[str, str], player: str | None = None
+) -> Tensor:
     """int64 [agent]: the actions that leave every agent's decisions to its player, by name, or to its first one.
+
+    Args:
+        players: agent -> name.
+        player: name for all others.
 
     Raises ConfigurationError where the task has no such player.
     """
@@ -68,7 +79,7 @@ def built_in_actions(specification: EnvironmentSpecification, players: dict[str,
             )
     chosen = []
     for agent in specification.agents:
-        name = players.get(agent, known[agent][0])
+        name = players.get(agent, player or known[agent][0])
         if name not in known[agent]:
             raise ConfigurationError(
                 f"built_in: '{agent}' has no player '{name}'.", hint=did_you_mean(name, known[agent])

@@ -1,0 +1,262 @@
+"""One simulation with signals: the control loop, observations and rewards. Runs in a worker, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from marlbench.adapters.games import Rules
+from marlbench.adapters.spaces import Description
+from marlbench.adapters.sumo.row import SumoRow
+from marlbench.adapters.sumo.signals.measures import MEASURES, Episode
+from marlbench.adapters.sumo.signals.plans import Plan, read
+from marlbench.adapters.sumo.signals.players import PLAYERS
+from marlbench.adapters.sumo.signals.sensors import Detectors, Lanes, Standing, leads_to
+from marlbench.adapters.sumo.signals.watching import Map, Moment, Story, chart, mean_delays
+from marlbench.adapters.sumo.simulation import Output
+
+# Seconds of standing that `waiting_change` counts as one [code: sumo-rl]; RESCO's norm and bound of waits.
+_SECONDS, _WAIT_NORM, _WAIT_MOST = 100.0, 224.0, 4.0
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the row is told; the fields of `SignalsParameters`, with paths of files."""
+
+    network_file: str
+    route_file: str
+    begin: int
+    decisions: int
+    decision_interval: int
+    yellow: int
+    minimum_green: int
+    reward: str
+    departures: str
+    teleport_after: int
+
+
+class SignalsRow(SumoRow):
+    """At the beginning of each interval every signal is told its next phase. One that changes shows yellow first."""
+
+    def describe(self, rules: Rules) -> Description:
+        self.told = Told(**rules.kwargs)
+        self._edge_data: Output | None = None
+        self._story: Story | None = None
+        self._network = ["--net-file", self.told.network_file, "--route-files", self.told.route_file]
+        self._network += [
+            "--begin",
+            str(self.told.begin),
+            "--time-to-teleport",
+            str(self.told.teleport_after),
+        ]
+        # So long SUMO remembers that a vehicle stood: it forgets after 100 s otherwise.
+        self._network += ["--waiting-time-memory", str(self.told.decisions * self.told.decision_interval)]
+        if self.told.departures == "standing":
+            self._network += ["--default.departspeed", "0", "--default.departlane", "first"]
+        self.begin_simulation(self._network, 0)
+        self.plans: list[Plan] = read(self.simulation.libsumo)
+        self._behind = leads_to(self.simulation.libsumo, self.plans)
+        self.end_simulation()
+        phases = max(len(plan.phases) for plan in self.plans)
+        lanes = max(len(plan.lanes) for plan in self.plans)
+        names = [f"phase_{phase}" for phase in range(phases)] + ["minimum_green_over"]
+        names += [f"{what}_{lane}" for what in ("density", "queue") for lane in range(lanes)]
+        kinds = [(len(plan.phases), len(plan.lanes)) for plan in self.plans]
+        distinct = list(dict.fromkeys(kinds))
+        self._most_phases, self._most_lanes = phases, lanes
+        return Description(
+            agents=tuple(plan.signal for plan in self.plans),
+            observation_sizes=(len(names),) * len(self.plans),
+            image=None,
+            beside=0,
+            channels="last",
+            types=tuple(distinct.index(kind) for kind in kinds),
+            action_counts=tuple(len(plan.phases) for plan in self.plans),
+            actions_range=None,
+            state_size=0,
+            masks=len({len(plan.phases) for plan in self.plans}) > 1 or self._green_may_be_too_short,
+            turns=False,
+            metrics=MEASURES,
+            names=tuple(names),
+            built_in={plan.signal: tuple(PLAYERS) for plan in self.plans},
+        )
+
+    @property
+    def _green_may_be_too_short(self) -> bool:
+        """Whether a phase can be too young to be left at the decision after its first."""
+        return self.told.decision_interval - self.told.yellow < self.told.minimum_green
+
+    def start(self, seed: int) -> None:
+        watched = [] if self._edge_data is None else ["--edgedata-output", self._edge_data.path]
+        self.begin_simulation([*self._network, *watched], seed)
+        libsumo, plans = self.simulation.libsumo, self.plans
+        self._time = float(self.told.begin)
+        self._phase = [0] * len(plans)
+        # A signal may leave the phase that it begins with at once.
+        self._green_since = [-float("inf")] * len(plans)
+        self._players: list[str | None] | None = None
+        self._lanes, self._standing = Lanes(libsumo, plans), Standing(libsumo, plans)
+        self._detectors = Detectors(libsumo, plans, self.told.decision_interval)
+        self._episode = Episode(self._lanes, plans)
+        self._stood = self._standing.read() if self.told.reward == "waiting_change" else np.zeros(len(plans))
+        self._detectors.read()
+        self._show()
+
+    def advance(self) -> bool:
+        arrays, told = self._arrays, self.told
+        actions = arrays["action"].tolist()
+        if self._players is None:
+            self._let_play(actions)
+        self._switch([self._chosen(agent, action) for agent, action in enumerate(actions)])
+        over = self.steps >= told.decisions
+        self._show()
+        arrays["reward"][:] = self._reward()
+        arrays["truncated"][:] = over
+        return over
+
+    def measure(self) -> list[float]:
+        self._episode.counted(self.simulation.counts())
+        trips = self.end_simulation()
+        self._story = self._told_so_far(
+            {} if self._edge_data is None else mean_delays(self._edge_data.read())
+        )
+        return self._episode.measure(trips, (self._time - self.told.begin) / 3_600.0)
+
+    # --- pictures
+
+    def tell(self, what: str) -> Map | Moment | Story:
+        """`map`, after which edge data are written too; `moment`; `story` of the episode that ended last, or of the
+        present one where none has."""
+        if what == "map":
+            self._watch()
+            return chart(self.simulation.libsumo, self.plans)
+        if what == "moment":
+            return Moment(self._time, self._lanes.standing)
+        return self._story or self._told_so_far({})
+
+    def _told_so_far(self, delays: dict[str, float]) -> Story:
+        return Story(self.told.begin, self.told.decision_interval, np.array(self._episode.standing), delays)
+
+    def _watch(self) -> None:
+        """Let SUMO write edge data, for which the present episode is played again; from the next one on where its
+        actions were not kept."""
+        if self._edge_data is not None:
+            return
+        self._edge_data = Output()
+        if not self.steps or self.rules.keeps_actions:
+            kept: Any = self._arrays["action"].copy()
+            self.replay(self.history())
+            self._arrays["action"][:] = kept
+
+    def close(self) -> None:
+        super().close()
+        if self._edge_data is not None:
+            self._edge_data.close()
+
+    # --- decisions
+
+    def _let_play(self, actions: list[int]) -> None:
+        """Players that the episode's first actions ask for; a signal that decides begins with its first phase."""
+        names = list(PLAYERS)
+        if any(action < -len(names) for action in actions):
+            raise ValueError(f"there are {len(names)} players, and the actions are {actions}")
+        self._players = [names[-1 - action] if action < 0 else None for action in actions]
+        for agent, player in enumerate(self._players):
+            if player is None or PLAYERS[player] is not None:
+                self._set(agent, self.plans[agent].phases[0])
+
+    def _chosen(self, agent: int, action: int) -> int | None:
+        """The phase of a signal in the next interval; None where the network's own program runs it."""
+        plan, phase = self.plans[agent], self._phase[agent]
+        assert self._players is not None
+        name = self._players[agent]
+        if (name is None) != (action >= 0) or action >= len(plan.phases):
+            raise ValueError(
+                f"signal {plan.signal} has {len(plan.phases)} phases and cannot take action {action}"
+            )
+        young = self._young(agent)
+        if name is None:
+            if young and action != phase:
+                raise ValueError(f"signal {plan.signal} must keep phase {phase} for its minimum green")
+            return action
+        rule = PLAYERS[name]
+        if rule is None:
+            return None
+        return phase if young else rule(plan, self._detectors, self._behind)
+
+    def _young(self, agent: int) -> bool:
+        return self._time - self._green_since[agent] < self.told.minimum_green
+
+    def _switch(self, chosen: list[int | None]) -> None:
+        """Simulate one interval: yellow where a signal changes, then the chosen phases."""
+        changed = [
+            (agent, phase)
+            for agent, phase in enumerate(chosen)
+            if phase is not None and phase != self._phase[agent]
+        ]
+        began, yellow = self._time, self.told.yellow
+        if changed:
+            for agent, phase in changed:
+                self._set(agent, self.plans[agent].between(self._phase[agent], phase))
+            self.simulation.step_to(began + yellow)
+            for agent, phase in changed:
+                self._set(agent, self.plans[agent].phases[phase])
+                self._phase[agent], self._green_since[agent] = phase, began + yellow
+        self._time = began + self.told.decision_interval
+        self.simulation.step_to(self._time)
+
+    def _set(self, agent: int, state: str) -> None:
+        self.simulation.libsumo.trafficlight.setRedYellowGreenState(self.plans[agent].signal, state)
+
+    # --- what is seen
+
+    def _show(self) -> None:
+        density, queue = self._lanes.read()
+        self._episode.add(self._lanes)
+        if self.steps and (self.told.reward == "waiting" or self._needs_detectors):
+            self._detectors.read()
+        arrays, first, phases = self._arrays, 0, self._most_phases
+        observation, available = arrays["observation"], arrays["available_actions"]
+        for agent, plan in enumerate(self.plans):
+            seen, last = observation[agent], first + len(plan.lanes)
+            young = self._young(agent)
+            seen[:phases] = 0.0
+            seen[self._phase[agent]] = 1.0
+            seen[phases] = not young
+            lanes = phases + 1
+            seen[lanes : lanes + len(plan.lanes)] = density[first:last]
+            lanes += self._most_lanes
+            seen[lanes : lanes + len(plan.lanes)] = queue[first:last]
+            available[agent, : len(plan.phases)] = not young
+            if young:
+                available[agent, self._phase[agent]] = True
+            first = last
+
+    @property
+    def _needs_detectors(self) -> bool:
+        return self._players is None or any(name and PLAYERS[name] for name in self._players)
+
+    def _reward(self) -> NDArray[np.float64]:
+        kind = self.told.reward
+        if kind == "waiting_change":
+            before, self._stood = self._stood, self._standing.read()
+            return (before - self._stood) / _SECONDS
+        if kind == "waiting":
+            return -np.minimum(self._detectors.wait / _WAIT_NORM, _WAIT_MOST)
+        halting = self._episode.standing[-1]
+        if kind == "queue":
+            return -halting.astype(np.float64)
+        queue = dict(zip(self._lanes.names, self._lanes.standing.tolist(), strict=True))
+        after = [
+            sum(queue[lane] for lane in {lane for way in _ways(plan) for lane in self._behind[way]})
+            for plan in self.plans
+        ]
+        return np.array(after, np.float64) - halting
+
+
+def _ways(plan: Plan) -> set[str]:
+    """Outgoing lanes of a signal."""
+    return {way.outgoing for movements in plan.movements for way in movements}
