@@ -6,28 +6,19 @@ Deciding with a network of a hundred weights costs nanoseconds; a library call c
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., object])
+from marlbench import compiling
 
-# Not-a-number stays one: a diverged member goes on with legal actions.
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
-
-
-def _compiled(function: F) -> Any:
-    made = numba.njit(nogil=True, error_model="numpy", fastmath=_FAST)(function)
-    # Where there is nowhere to keep it, every process compiles.
-    with contextlib.suppress(RuntimeError):
-        made.enable_caching()
-    return made
+# Sums may be taken in any order. Not-a-number stays one: a diverged member goes on with legal actions.
+compiled = compiling.compiled(
+    nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"}
+)
 
 
-@_compiled
+@compiled
 def exponentials(values: Any, powers: Any) -> None:
     """exp of float32 [number], in place, to 4e-7 of it: 2^k p(f), which a compiler turns into vector instructions.
 
@@ -50,13 +41,13 @@ def exponentials(values: Any, powers: Any) -> None:
         bits[number] += powers[number] << np.int32(23)
 
 
-@_compiled
+@compiled
 def _add(total: Any, factor: float, values: Any) -> None:
     for number in range(total.shape[0]):
         total[number] += factor * values[number]
 
 
-@_compiled
+@compiled
 def best_action(
     weights: Any, sizes: Any, atoms: int, support: Any, first: Any, second: Any, room: Any, powers: Any
 ) -> int:
@@ -110,7 +101,7 @@ def best_action(
     return action
 
 
-@_compiled
+@compiled
 def decide(
     observation: Any,
     agent: int,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from marlbench.algorithms.recent_steps import RecentSteps
-from marlbench.algorithms.storage_columns import PlacementReward
+from marlbench.algorithms.storage_columns import Columns, PlacementReward
 from marlbench.algorithms.value_heads import Lesson
 from marlbench.environments.contract import Step
 
@@ -53,28 +53,27 @@ class StepReplay:
         }
         self.steps = RecentSteps(stack, lanes, 1, slots, fields, device)
         self._member = torch.arange(stack, device=device).unsqueeze(1)
+        # The ring's fields as `add` fills them.
+        self._plain: dict[str, Any] = {}
 
-    def add(self, seen: Tensor, action: Tensor, following: Tensor, step: Step, agent: int) -> None:
-        """Keep one step of every row.
-
-        Args:
-            seen, following: float [row, feature], before and after.
-            action: int64 [row].
-            step: what the rows showed then, for outcomes and ends.
-        """
+    def add(self, before: Step, action: Tensor, following: Step, agent: int, columns: Columns) -> None:
+        """Keep one step of every row: what an agent saw, its action of int64 [row, agent], and what came of it."""
         slot = self.steps.written % self.steps.capacity
-        lead, kept = (self.steps.members, self.lanes, 1), self.steps.values
+        lead = (self.steps.members, self.lanes, 1)
+        # Numpy's views of a few numbers cost a tenth of torch's.
+        plain: Any = Tensor.numpy if action.device.type == "cpu" else Tensor.detach
+        kept = self._plain = self._plain or {name: plain(value) for name, value in self.steps.values.items()}
         # What the ring holds is [stack, step, lane, agent, ...].
-        kept["observation"][:, slot] = seen.view(*lead, -1)
-        kept["following"][:, slot] = following.view(*lead, -1)
-        kept["action"][:, slot] = action.view(lead)
-        kept["outcome"][:, slot] = self.reward.outcome(step).view(*lead, -1)
-        if step.any_ended:
-            terminated, truncated = step.terminated[:, agent], step.truncated[:, agent]
+        for name, seen in (("observation", before.observation), ("following", following.final_observation)):
+            kept[name][:, slot] = columns.of(plain(seen)[:, agent]).reshape(*lead, -1)
+        kept["action"][:, slot] = plain(action)[:, agent].reshape(lead)
+        outcome = self.reward.outcome(plain(following.reward), plain(following.final_observation))
+        kept["outcome"][:, slot] = outcome.reshape(*lead, -1)
+        kept["over"][:, slot] = 0
+        if following.any_ended:
+            terminated, truncated = following.terminated[:, agent], following.truncated[:, agent]
             over = torch.where(terminated, TERMINATED, torch.where(truncated, CUT, 0))
-            kept["over"][:, slot] = over.view(lead).to(torch.uint8)
-        else:
-            kept["over"][:, slot] = 0
+            self.steps.values["over"][:, slot] = over.view(lead).to(torch.uint8)
         self.steps.written += 1
 
     @property
@@ -114,6 +113,7 @@ class StepReplay:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.steps.load_state_dict(state)
+        self._plain = {}
 
     def forget_open(self) -> None:
         """The rows began fresh episodes: nothing leads from the newest step to the next."""

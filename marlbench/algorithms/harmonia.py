@@ -120,7 +120,7 @@ class Harmonia(SystemLearning):
         return CategoricalHead(self.actions, Support(0.0, high, options.atoms, self.setting.device))
 
     def keep(self, step: Step, action: Tensor, following: Step) -> None:
-        self._keep_placement(self.placement, self.placed, step, action, following)
+        self.placed.add(step, action, following, self.placement.agent, self.placement.columns)
         agent = self.migration.agent
         self.moved.add(
             self.migration.columns.of(step.observation[:, agent]),

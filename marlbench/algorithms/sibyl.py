@@ -128,7 +128,7 @@ class Sibyl(SystemLearning):
         self._finish([self.placement], {MIGRATION: options.migration})
 
     def keep(self, step: Step, action: Tensor, following: Step) -> None:
-        self._keep_placement(self.placement, self.placed, step, action, following)
+        self.placed.add(step, action, following, self.placement.agent, self.placement.columns)
 
     @classmethod
     def estimate_memory(

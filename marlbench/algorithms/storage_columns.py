@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from marlbench.environments.contract import EnvironmentSpecification, Step
+from marlbench.environments.contract import EnvironmentSpecification
 from marlbench.errors import ConfigurationError
 
 PLACEMENT, MIGRATION = "placement", "migration"
@@ -29,6 +30,7 @@ SIBYL_CODE_COLUMNS = (
 )
 OUTCOME = ("latency", "eviction_time", "evicted_pages")
 
+Array = TypeVar("Array", Tensor, NDArray[Any])
 Reward = Literal["environment", "sibyl", "sibyl_code", "harmonia"]
 
 # Of columns that hold log(1 + x) / SCALE.
@@ -67,11 +69,11 @@ class Columns:
         self.indices = np.array(found)
         self._index = None if contiguous else torch.tensor(found, device=device)
 
-    def of(self, observation: Tensor) -> Tensor:
+    def of(self, observation: Array) -> Array:
         """[..., features] -> [..., column], in the order of the observation."""
         if self._index is None:
-            return observation.narrow(-1, self._start, self.count)
-        return observation.index_select(-1, self._index)
+            return observation[..., self._start : self._start + self.count]
+        return observation[..., self._index if isinstance(observation, Tensor) else self.indices]
 
 
 class PlacementReward:
@@ -97,11 +99,11 @@ class PlacementReward:
             raise ValueError(f"the columns {OUTCOME} do not stand together")
         self.width = 1 if kind == "environment" else len(OUTCOME)
 
-    def outcome(self, following: Step) -> Tensor:
-        """What has to be kept of a request, float [row, width]."""
+    def outcome(self, reward: Array, observation: Array) -> Array:
+        """What has to be kept of a request, float [row, width], of what is paid and shown after it."""
         if self.kind == "environment":
-            return following.reward[:, self.agent : self.agent + 1]
-        return following.final_observation[:, self.agent, self._start : self._start + self.width]
+            return reward[:, self.agent : self.agent + 1]
+        return observation[:, self.agent, self._start : self._start + self.width]
 
     def of(self, outcome: Tensor) -> Tensor:
         """The reward, [..., width] -> [...]."""

@@ -4,6 +4,7 @@ take over what was learnt.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,6 @@ from torch import Tensor
 
 from marlbench.algorithms.base import Algorithm, Hyperparameters, Memory, Setting, discrete_actions
 from marlbench.algorithms.decision_learner import DecisionLearner
-from marlbench.algorithms.decision_replays import StepReplay
 from marlbench.algorithms.storage_columns import PLACEMENT, PlacementReward, Reward
 from marlbench.algorithms.swish_network import parameters_of
 from marlbench.algorithms.system_policy import SystemPolicy
@@ -94,16 +94,9 @@ class SystemLearning(Algorithm):
         self.updates_due += self.lanes * self.shared.updates / self.shared.synchronisation_interval
         self.keep(step, action, following)
 
+    @abstractmethod
     def keep(self, step: Step, action: Tensor, following: Step) -> None:
         """Put one step into the replays."""
-        raise NotImplementedError
-
-    def _keep_placement(
-        self, learner: DecisionLearner, replay: StepReplay, step: Step, action: Tensor, following: Step
-    ) -> None:
-        agent, columns = learner.agent, learner.columns
-        seen, then = step.observation[:, agent], following.final_observation[:, agent]
-        replay.add(columns.of(seen), action[:, agent], columns.of(then), following, agent)
 
     def learn(self) -> dict[str, Tensor]:
         updates = int(self.updates_due + 1e-9)

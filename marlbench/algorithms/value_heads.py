@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from marlbench.algorithms.categorical import Support
+from marlbench.algorithms.categorical_kernel import categorical_slope
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,21 @@ class CategoricalHead(ReturnHead):
         return self.returns.mean(self._split(outputs).softmax(-1))
 
     def slope(self, outputs: Tensor, behind: Tensor, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        compiles = outputs.device.type == "cpu" and outputs.dtype == torch.float32
+        return (self.slope_compiled if compiles else self.slope_of_tensors)(outputs, behind, lesson)
+
+    def slope_compiled(self, outputs: Tensor, behind: Tensor, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        """`slope` on a CPU, by a loop over transitions."""
+        slope, loss = torch.empty_like(outputs), torch.empty_like(lesson.reward)
+        given = (outputs, behind, lesson.action, lesson.reward, lesson.discount)
+        flat = [value.contiguous().view(loss.numel(), *value.shape[2:]).numpy() for value in given]
+        categorical_slope(
+            *flat, self.support.numpy(), slope.view(loss.numel(), -1).numpy(), loss.view(-1).numpy()
+        )
+        return slope, loss
+
+    def slope_of_tensors(self, outputs: Tensor, behind: Tensor, lesson: Lesson) -> tuple[Tensor, Tensor]:
+        """`slope` on any device."""
         shown = (-1, -1, 1, self.atoms)
         following = self._split(behind).softmax(-1)
         best = self.returns.mean(following).argmax(-1, keepdim=True).unsqueeze(-1).expand(shown)

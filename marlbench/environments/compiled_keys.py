@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from marlbench.environments.compiling import compiled
+from marlbench.compiling import compiled
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

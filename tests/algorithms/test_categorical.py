@@ -92,7 +92,8 @@ def lesson(actions: int) -> Lesson:
     )
 
 
-def test_the_slope_of_the_cross_entropy_is_its_derivative() -> None:
+@pytest.mark.parametrize("way", ["slope", "slope_compiled", "slope_of_tensors"])
+def test_the_slope_of_the_cross_entropy_is_its_derivative(way: str) -> None:
     head, taught = CategoricalHead(3, Support(0.0, 5.0, 7, CPU)), lesson(3)
     outputs, behind = torch.randn(2, 6, 21, dtype=torch.float64), torch.randn(2, 6, 21)
     outputs.requires_grad_()
@@ -111,10 +112,37 @@ def test_the_slope_of_the_cross_entropy_is_its_derivative() -> None:
             chances = outputs[learner, sample].view(3, 7)[action].log_softmax(-1)
             total = total - (torch.tensor(target, dtype=torch.float64) * chances).sum()
     total.backward()
-    slope, loss = head.slope(outputs.detach().float(), behind, taught)
+    slope, loss = getattr(head, way)(outputs.detach().float(), behind, taught)
     assert outputs.grad is not None
     torch.testing.assert_close(slope, outputs.grad.float(), atol=1e-5, rtol=1e-4)
     assert loss.sum().item() == pytest.approx(total.item(), rel=1e-5)
+
+
+def test_compiled_slopes_are_those_of_tensors() -> None:
+    generator = torch.Generator().manual_seed(0)
+    head = CategoricalHead(3, Support(-2.0, 8.0, 51, CPU))
+    outputs, behind = 4 * torch.randn(2, 3, 40, 153, generator=generator)
+    taught = Lesson(
+        observation=torch.zeros(3, 40, 1),
+        action=torch.randint(0, 3, (3, 40), generator=generator),
+        reward=10 * torch.randn(3, 40, generator=generator),
+        discount=torch.rand(3, 40, generator=generator),
+        following=torch.zeros(3, 40, 1),
+    )
+    found, expected = (way(outputs, behind, taught) for way in (head.slope_compiled, head.slope_of_tensors))
+    torch.testing.assert_close(found[0], expected[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[1], expected[1], atol=2e-5, rtol=1e-5)
+
+
+def test_outputs_that_are_no_numbers_stay_none() -> None:
+    head, taught = CategoricalHead(3, Support(0.0, 5.0, 7, CPU)), lesson(3)
+    outputs, behind = torch.zeros(2, 2, 6, 21)
+    outputs[1], behind[1] = torch.nan, torch.nan
+    slope, loss = head.slope(outputs, behind, taught)
+    assert slope[0].isfinite().all()
+    assert loss[0].isfinite().all()
+    assert loss[1].isnan().all()
+    assert slope[1].isnan().any(-1).all()
 
 
 def test_the_slope_of_expected_returns_is_the_derivative_of_half_the_squared_error() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from marlbench.compiling import compiled
 from marlbench.environments.compiled_keys import below, derived
-from marlbench.environments.compiling import compiled
 
 
 @compiled

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numba
 import numba.extending
 
-from marlbench.environments import compiling
+from marlbench import compiling
 
 F = TypeVar("F", bound=Callable[..., object])
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cfunc_wrapper": True}

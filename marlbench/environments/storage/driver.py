@@ -17,6 +17,7 @@ from marlbench.environments.storage.devices import (
 )
 from marlbench.environments.storage.layout import (
     AGENT,
+    MARK,
     MIGRATOR,
     NEVER,
     PLACER,
@@ -89,13 +90,25 @@ def simulate_rows(rows: Row, feeds: Feeds, rules: Rules, requests: int, latencie
 
 
 @compiled
-def step_rows(rows: Row, feeds: Feeds, rules: Rules, action: Any, reward: Any, over: Any, own: Any) -> int:
+def step_rows(
+    rows: Row,
+    feeds: Feeds,
+    rules: Rules,
+    action: Any,
+    segment: int,
+    reward: Any,
+    over: Any,
+    ended: Any,
+    own: Any,
+) -> int:
     """One request in every row.
 
     Args:
         action: int64 [row, 2].
+        segment: requests after which measures are told; 0 where they are not before the end.
         reward: float32 [row, 2], filled.
         over: bool [row], filled: the workload is over.
+        ended: bool [row], filled: it is, or a segment of it.
         own: bool [2], whether each agent decides unless it leaves that to a built-in player.
 
     Returns:
@@ -115,7 +128,9 @@ def step_rows(rows: Row, feeds: Feeds, rules: Rules, action: Any, reward: Any, o
         feed = feed_of(feeds, number)
         serve(row, feed, rules, action[number, 0], action[number, 1], unowned(one))
         pay(row, feed, rules, reward[number])
-        over[number] = row.state.whole[TIME] >= feed.arrivals.shape[0]
+        time = row.state.whole[TIME]
+        over[number] = time >= feed.arrivals.shape[0]
+        ended[number] = over[number] or (segment > 0 and time - row.state.whole[MARK] >= segment)
     return -1
 
 

@@ -93,7 +93,7 @@ class StoragePlacement(BatchedEnvironment):
         self._keys = torch.zeros(rows, dtype=torch.int64)
         self._episode = torch.zeros(rows, dtype=torch.int64)
         self._fresh = np.ones(rows, bool)
-        self._over = np.zeros(rows, bool)
+        self._over, self._ended = np.zeros((2, rows), bool)
         self._no = torch.zeros(rows, 2, dtype=torch.bool, device=device)
         self._none = torch.zeros(rows, dtype=torch.bool, device=device)
         self._nothing = torch.zeros(rows, 2, device=device)
@@ -112,12 +112,21 @@ class StoragePlacement(BatchedEnvironment):
 
     def step(self, action: Tensor) -> Step:
         taken = action.to("cpu", torch.int64).numpy()
-        if self._fresh.any():
+        if np.count_nonzero(self._fresh):
             self._let_play(taken)
         reward = np.empty((self.rows, 2), np.float32)
         systems = self.systems
+        segment = self.parameters.segment or 0
         refused = driver.step_rows(
-            systems.row, systems.feeds, systems.rules, taken, reward, self._over, self._own
+            systems.row,
+            systems.feeds,
+            systems.rules,
+            taken,
+            segment,
+            reward,
+            self._over,
+            self._ended,
+            self._own,
         )
         if refused >= 0:
             raise MarlbenchError(
@@ -125,17 +134,14 @@ class StoragePlacement(BatchedEnvironment):
                 f"{len(self.parameters.configuration)} devices, and an episode keeps to the built-in players of "
                 "its first step."
             )
-        paid = torch.from_numpy(reward).to(self.device)
+        paid = self._tensor(reward)
         if self._drawn:
             self._remember()
-        segment = self.parameters.segment
-        if segment is None:
-            return self._end(paid, self._over) if self._over.any() else self._show(paid)
-        ended = (
-            systems.row.state["whole"][:, layout.TIME] - systems.row.state["whole"][:, layout.MARK] >= segment
-        )
-        ended |= self._over
-        return self._end(paid, ended) if ended.any() else self._show(paid)
+        return self._end(paid, self._ended) if np.count_nonzero(self._ended) else self._show(paid)
+
+    def _tensor(self, value: NDArray[Any]) -> Tensor:
+        made = torch.from_numpy(value)
+        return made if self.device.type == "cpu" else made.to(self.device)
 
     def _end(self, reward: Tensor, ended: NDArray[np.bool_]) -> Step:
         systems = self.systems
@@ -224,14 +230,14 @@ class StoragePlacement(BatchedEnvironment):
         available = np.zeros((self.rows, 2, len(self.parameters.configuration)), bool)
         acting = np.zeros((self.rows, 2), bool)
         driver.show_rows(systems.row, systems.feeds, self._own, observation, state, available, acting)
-        seen = torch.from_numpy(observation).to(self.device)
-        whole = torch.from_numpy(state).to(self.device)
-        legal = torch.from_numpy(available).to(self.device)
+        seen = self._tensor(observation)
+        whole = self._tensor(state)
+        legal = self._tensor(available)
         return Step(
             observation=seen,
             state=whole,
             available_actions=legal,
-            acting=torch.from_numpy(acting).to(self.device),
+            acting=self._tensor(acting),
             new_occupant=self._no,
             reward=reward,
             terminated=self._no,

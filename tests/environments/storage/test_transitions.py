@@ -128,7 +128,7 @@ def test_actions_from_outside(
     systems = built(parameters, requests)
     reference = Reference(parameters, requests, "agent", "agent")
     random = np.random.default_rng(seed)
-    reward, over, own = np.zeros((1, 2), np.float32), np.zeros(1, bool), np.ones(2, bool)
+    reward, (over, ended), own = np.zeros((1, 2), np.float32), np.zeros((2, 1), bool), np.ones(2, bool)
     latencies: list[float] = []
     decisions: dict[int, float] = {}
     for time in range(len(requests)):
@@ -148,7 +148,9 @@ def test_actions_from_outside(
             return int(action[0, 1])
 
         acting = systems.row.state["whole"][0, layout.ACTING]
-        refused = driver.step_rows(systems.row, systems.feeds, systems.rules, action, reward, over, own)
+        refused = driver.step_rows(
+            systems.row, systems.feeds, systems.rules, action, 0, reward, over, ended, own
+        )
         assert refused == -1
         latencies.append(reference.serve(int(action[0, 0]), decide))
         assert bool(acting) == bool(asked)

@@ -100,10 +100,10 @@ def test_five_at_once_are_done_sooner_when_one_goes_to_the_idle_device() -> None
     systems = Systems(StorageParameters(fast_share=1.0, warm_up=0.0), 1, 1280, 5)
     systems.feed(0, Workload(np.zeros(5), requests, 1280))
     systems.begin([0])
-    reward, over, own = np.zeros((1, 2), np.float32), np.zeros(1, bool), np.ones(2, bool)
+    reward, (over, ended), own = np.zeros((1, 2), np.float32), np.zeros((2, 1), bool), np.ones(2, bool)
     for device in (0, 0, 0, 0, 1):
         driver.step_rows(
-            systems.row, systems.feeds, systems.rules, np.array([[device, 0]]), reward, over, own
+            systems.row, systems.feeds, systems.rules, np.array([[device, 0]]), 0, reward, over, ended, own
         )
     assert systems.measures()["latency_to_fast_only"][0] < 1.0
 
@@ -149,9 +149,9 @@ def _misses(placement: str, trace: list[int], pages: int, capacity: int) -> int:
     misses = 0
     for page in trace:
         misses += int(systems.row.pages[0, page, layout.DEVICE] != 0)
-        reward, over, own = np.zeros((1, 2), np.float32), np.zeros(1, bool), np.zeros(2, bool)
+        reward, (over, ended), own = np.zeros((1, 2), np.float32), np.zeros((2, 1), bool), np.zeros(2, bool)
         driver.step_rows(
-            systems.row, systems.feeds, systems.rules, np.zeros((1, 2), np.int64), reward, over, own
+            systems.row, systems.feeds, systems.rules, np.zeros((1, 2), np.int64), 0, reward, over, ended, own
         )
     return misses
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from marlbench.compiling import compiled
 from marlbench.environments.compiled_keys import below, derived, drawn
-from marlbench.environments.compiling import compiled
 from marlbench.environments.social_dilemmas.grids.rules import (
     APPLE,
     APPLES,

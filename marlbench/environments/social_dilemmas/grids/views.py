@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from marlbench.environments.compiling import compiled
+from marlbench.compiling import compiled
 from marlbench.environments.social_dilemmas.grids.dynamics import Cells, Real, Whole, fill_who
 from marlbench.environments.social_dilemmas.grids.rules import (
     AGENT_FEATURES,
