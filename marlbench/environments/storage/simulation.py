@@ -17,6 +17,7 @@ from marlbench.environments.storage.systems import Systems
 from marlbench.environments.storage.workloads import traces
 from marlbench.environments.storage.workloads.drawing import draw, extent
 from marlbench.environments.storage.workloads.formats import PIECE, Piece, pieces
+from marlbench.environments.storage.workloads.page_numbers import PageNumbers
 from marlbench.environments.storage.workloads.workload import Workload
 from marlbench.errors import MarlbenchError
 
@@ -74,7 +75,8 @@ def replay(
 ) -> dict[str, float]:
     """Replay all of a trace that need not fit into memory, by built-in players: its measures.
 
-    The file is read twice, first to number its pages. Memory holds a piece of it, and what is known of each page.
+    The file is read twice, first to number its pages. Memory holds a piece of it, and what is known of each page: 32
+    bytes, and some more where pages in use are scattered.
 
     Args:
         parameters: name the trace; `requests` and `trace_skip` do not count.
@@ -87,30 +89,29 @@ def replay(
         )
     assert parameters.trace is not None
     path, name = Path(parameters.trace), parameters.trace_format
-    ranges: traces.Ranges | None = None
     count, most = 0, 0
-    for piece in _read(path, name, size):
-        found = traces.ranges_of(piece)
-        if ranges is not None:
-            found = traces.merged(*(np.concatenate(pair) for pair in zip(ranges, found, strict=True)))
-        ranges = found
-        count, most = count + len(piece.times), max(most, len(piece.times))
-    if ranges is None:
+
+    def counted() -> Iterator[Piece]:
+        nonlocal count, most
+        for piece in _read(path, name, size):
+            count, most = count + len(piece.times), max(most, len(piece.times))
+            yield piece
+
+    numbers = PageNumbers.of(counted())
+    if not count:
         raise MarlbenchError(f"{path} holds no requests.")
     chosen = StorageParameters(**parameters.model_dump() | {"placement": placement, "migration": migration})
-    pages = traces.extent_of(ranges)
-    systems = Systems(chosen, 1, pages, most)
-    working_set = int((ranges[1] - ranges[0]).sum())
+    systems = Systems(chosen, 1, numbers.extent, most)
     state = systems.row.state[0]
     fast_only, clock = np.array([0.0, -1.0, 0.0]), 0.0
     warm_up = int(chosen.warm_up * count)
     for number, piece in enumerate(_read(path, name, size)):
         arrivals = np.maximum(np.maximum.accumulate(piece.times), clock)
         clock = float(arrivals[-1])
-        workload = Workload(arrivals, traces.requests_of(piece, ranges), pages)
+        workload = Workload(arrivals, numbers.requests(piece), numbers.extent)
         systems.feed(0, workload)
         if number == 0:
-            systems.begin([0], working_set, warm_up)
+            systems.begin([0], numbers.working_set, warm_up)
         else:
             state["whole"][layout.BASE] = state["whole"][layout.TIME]
             driver.begin_rows(systems.row, systems.feeds, systems.rules, np.zeros(1, np.int64))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from marlbench.environments.storage.environment import StoragePlacement
 from marlbench.environments.storage.parameters import StorageParameters
 from marlbench.environments.storage.simulation import replay, simulate
-from marlbench.environments.storage.workloads import traces
-from marlbench.environments.storage.workloads.formats import pieces
+from marlbench.environments.storage.workloads import page_numbers, traces
+from marlbench.environments.storage.workloads.formats import Piece, pieces
+from marlbench.environments.storage.workloads.page_numbers import PageNumbers
 from marlbench.errors import ConfigurationError
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "traces"
@@ -77,10 +81,69 @@ def test_missing_files(tmp_path: Path) -> None:
 
 
 def test_pages_that_were_no_neighbours_become_none() -> None:
-    begin, end = traces.merged(np.array([90, 3, 5, 91]), np.array([92, 5, 6, 95]))
-    assert (begin.tolist(), end.tolist()) == ([3, 90], [6, 95])
-    assert traces.numbered(np.array([3, 5, 90, 94]), (begin, end)).tolist() == [0, 2, 4, 8]
-    assert traces.extent_of((begin, end)) == 10
+    requested = Piece(
+        times=np.zeros(4),
+        offsets=4096 * np.array([90, 3, 5, 91]),
+        sizes=4096 * np.array([2, 2, 1, 4]) - 10,
+        writes=np.zeros(4, bool),
+    )
+    numbers = PageNumbers.of([requested])
+    assert (numbers.begin.tolist(), numbers.end.tolist()) == ([3, 90], [6, 95])
+    assert numbers(np.array([3, 5, 90, 94])).tolist() == [0, 2, 4, 8]
+    assert (numbers.extent, numbers.working_set) == (10, 8)
+    assert numbers.requests(requested)[:, :2].tolist() == [[4, 2], [0, 2], [2, 1], [5, 4]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 12), space=st.sampled_from([20, 300]))
+def test_pages_of_many_pieces_are_numbered_as_those_of_one(seed: int, count: int, space: int) -> None:
+    """Against a set of pages; ranges of pieces are put together whenever five of them wait."""
+    random = np.random.default_rng(seed)
+    several = []
+    for _ in range(count):
+        shape = int(random.integers(1, 9))
+        offsets, sizes = random.integers(0, space, shape) * 4096, random.integers(1, 20_000, shape)
+        several.append(Piece(np.zeros(shape), offsets, sizes, np.zeros(shape, bool)))
+    used = {
+        page
+        for piece in several
+        for offset, size in zip(piece.offsets.tolist(), piece.sizes.tolist(), strict=True)
+        for page in range(offset // 4096, (offset + size - 1) // 4096 + 1)
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(page_numbers, "_WAITING", 5)
+        numbers = PageNumbers.of(several)
+    expected: dict[int, int] = {}
+    following = 0
+    for page in sorted(used):
+        following += page - 1 not in used and bool(expected)
+        expected[page] = following
+        following += 1
+    assert numbers(np.array(sorted(used))).tolist() == list(expected.values())
+    assert (numbers.extent, numbers.working_set) == (following + 1, len(used))
+
+
+def test_a_stream_needs_no_more_memory_where_it_is_longer(tmp_path: Path) -> None:
+    path = tmp_path / "trace.csv"
+    random = np.random.default_rng(0)
+    peaks = {}
+    for requests in (8_000, 32_000):
+        pages = random.integers(0, 500, requests)
+        path.write_text("".join(f"{time},{page * 4096},4096,r\n" for time, page in enumerate(pages.tolist())))
+        parameters = StorageParameters(workload="trace", trace=str(path), requests=None)
+        # What compiles, or loads what was compiled, does not count.
+        replay(parameters, "lru")
+        for way in ("streamed", "at once"):
+            tracemalloc.start()
+            if way == "streamed":
+                replay(parameters, "lru", size=1 << 15)
+            else:
+                simulate("lru", parameters=parameters)
+            peaks[way, requests] = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert peaks["streamed", 32_000] < 1.1 * peaks["streamed", 8_000]
+    assert peaks["at once", 32_000] > 2 * peaks["at once", 8_000]
+    assert peaks["streamed", 32_000] < peaks["at once", 32_000] / 3
 
 
 def test_the_content_is_the_identity(tmp_path: Path) -> None:

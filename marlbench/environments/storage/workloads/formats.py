@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from marlbench.environments.storage.compiled import compiled, inner
 from marlbench.errors import ConfigurationError
 
-PIECE = 8 << 20
+PIECE = 1 << 20
 # The shortest line of any format has so many bytes.
 _SHORTEST = 8
 
