@@ -5,13 +5,20 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from marlbench.adapters.sumo.ecodriving.parameters import FLOW_OF_HOUR, EcoDrivingParameters, Split
 from marlbench.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    # Workers read contexts, and have no use for what parameters need.
+    from marlbench.adapters.sumo.ecodriving.parameters import EcoDrivingParameters, Split
+
 NETWORK, INFLOWS = "net.net.xml", "inflows.txt"
+
+# Hours of the day: share of the annual average daily traffic in such an hour [code].
+FLOW_OF_HOUR = {"peak": 0.084, "off_peak": 0.055}
 
 # The authors cap the flow of a lane [code].
 _MOST_VEHICLES_PER_HOUR = 900.0
@@ -71,19 +78,18 @@ def _draw(parameters: EcoDrivingParameters, split: Split, number: int) -> Contex
 
 def _folders(parameters: EcoDrivingParameters, split: Split) -> list[Path]:
     """Those of a split: a random order of all, by their names alone, whose first share is held out."""
-    folders = intersections(parameters.data)
+    folders = intersections(Path(parameters.data or ""))
     order = sorted(folders, key=lambda folder: _digest(f"{parameters.context_seed}/{folder.name}".encode()))
     held_out = min(max(1, round(len(order) * parameters.held_out_share)), len(order) - 1)
     chosen = order[:held_out] if split == "held_out" else order[held_out:]
     return sorted(chosen)
 
 
-def intersections(data: Path | None) -> list[Path]:
+def intersections(data: Path) -> list[Path]:
     """The folders of intersections in a data folder, by name.
 
     Raises ConfigurationError where there is no such folder, or fewer than two intersections.
     """
-    assert data is not None
     if not data.is_dir():
         raise ConfigurationError(
             f"the data folder {data} does not exist.",

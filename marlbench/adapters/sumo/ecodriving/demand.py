@@ -9,7 +9,7 @@ import numpy as np
 
 from marlbench.adapters.sumo.ecodriving.contexts import Context
 from marlbench.adapters.sumo.ecodriving.intersection import Approach, Intersection, Movement
-from marlbench.adapters.sumo.ecodriving.parameters import EcoDrivingParameters
+from marlbench.adapters.sumo.ecodriving.settings import Settings
 from marlbench.errors import ConfigurationError
 
 _DEPART_SPEED = 5.0
@@ -106,7 +106,7 @@ class Demand:
 def draw(
     context: Context,
     intersection: Intersection,
-    parameters: EcoDrivingParameters,
+    settings: Settings,
     random: np.random.Generator,
 ) -> Demand:
     """Poisson traffic on every lane of the approaches that have some.
@@ -115,19 +115,19 @@ def draw(
     """
     flows = _flows(context, intersection)
     chosen = range(len(flows))
-    if parameters.approaches == "one":
+    if settings.approaches == "one":
         busy = [number for number, flow in enumerate(flows) if flow > 0] or list(chosen)
         chosen = range(first := int(random.choice(busy)), first + 1)
     arrivals: list[tuple[float, int, int, str, Movement]] = []
     for number in chosen:
         approach = intersection.approaches[number]
         for lane in range(approach.lanes):
-            for time in _poisson(flows[number] / 3600.0, parameters.duration, random):
+            for time in _poisson(flows[number] / 3600.0, settings.duration, random):
                 entry, movement = _way(approach, random)
                 arrivals.append((time, number, lane, entry, movement))
     arrivals.sort(key=lambda arrival: arrival[:3])
     vehicles = [
-        _vehicle(number, arrival, intersection, parameters, random) for number, arrival in enumerate(arrivals)
+        _vehicle(number, arrival, intersection, settings, random) for number, arrival in enumerate(arrivals)
     ]
     return Demand({vehicle.name: vehicle for vehicle in vehicles}, tuple(chosen))
 
@@ -160,7 +160,7 @@ def _vehicle(
     number: int,
     arrival: tuple[float, int, int, str, Movement],
     intersection: Intersection,
-    parameters: EcoDrivingParameters,
+    settings: Settings,
     random: np.random.Generator,
 ) -> Vehicle:
     time, approach, lane, entry, movement = arrival
@@ -170,9 +170,9 @@ def _vehicle(
     _, length, like_a_car = _MIX[kind]
     # The same numbers are drawn for everyone, so that one vehicle's fate is not another's.
     chance, electric, *normal = (*random.random(2), *random.standard_normal(4))
-    controlled = chance < parameters.controlled_share
-    emissions = _CLASSES[parameters.emissions][kind]
-    if controlled and electric < parameters.electric_share:
+    controlled = chance < settings.controlled_share
+    emissions = _CLASSES[settings.emissions][kind]
+    if controlled and electric < settings.electric_share:
         emissions = NO_EMISSIONS
     moments = _DRIVERS[like_a_car].items()
     driver = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -28,7 +29,7 @@ class EcoDriving(SumoEnvironment):
     @classmethod
     def data_hashes(cls, parameters: AnyParameters) -> dict[str, str]:
         assert isinstance(parameters, EcoDrivingParameters)
-        return {} if parameters.data is None else {"data": data_hash(parameters.data)}
+        return {} if parameters.data is None else {"data": data_hash(Path(parameters.data))}
 
     @classmethod
     def for_evaluation(cls, parameters: AnyParameters) -> AnyParameters:
@@ -51,7 +52,7 @@ class EcoDriving(SumoEnvironment):
 
     def rules(self, parameters: Any) -> Rules:
         assert isinstance(parameters, EcoDrivingParameters)
-        told = {"parameters": parameters, "contexts": contexts(parameters, parameters.split)}
+        told = {"settings": parameters.settings, "contexts": contexts(parameters, parameters.split)}
         return self.sumo_rules("eco_driving", told, parameters.steps, fixed_agents=False)
 
     def step(self, action: Tensor) -> Step:

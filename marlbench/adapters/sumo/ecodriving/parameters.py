@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from marlbench.adapters.sumo.ecodriving.settings import Emissions, Settings
 from marlbench.adapters.sumo.environment import SumoParameters
 
 Range = Annotated[tuple[float, float], Field(description="lowest and highest")]
 Split = Literal["train", "held_out"]
 
-# Hours of the day: share of the annual average daily traffic in such an hour [code].
-FLOW_OF_HOUR = {"peak": 0.084, "off_peak": 0.055}
-
 
 class EcoDrivingParameters(SumoParameters):
     """See docs/traffic_eco_driving.md. Defaults are IntersectionZoo's [code] where nothing else is said."""
 
-    data: Path | None = Field(
+    data: str | None = Field(
         None,
-        description="folder with a folder for each intersection (net.net.xml, inflows.txt); "
-        "null makes intersections with SUMO's netgenerate",
+        description="folder, relative to the suite file, with one for each intersection (net.net.xml, inflows.txt), "
+        "whose content is the identity; null makes intersections with SUMO's netgenerate",
+        json_schema_extra={"stands_as": None, "path": True},
     )
     held_out_share: float = Field(
         0.5, gt=0, lt=1, description="with `data`: share of the intersections that are not trained on"
@@ -61,7 +59,7 @@ class EcoDrivingParameters(SumoParameters):
         "controlled",
         description="plain driving to compare with: controlled vehicles by themselves, as they are or like humans",
     )
-    emissions: Literal["HBEFA4", "PHEMlight5"] = Field("HBEFA4", description="SUMO's model of emissions")
+    emissions: Emissions = Field("HBEFA4", description="SUMO's model of emissions")
     duration: float = Field(1000.0, gt=0, description="seconds of an episode with its warm-up")
     warm_up: float = Field(25.0, ge=0, description="seconds before anything is controlled or counted")
     step_length: float = Field(0.5, gt=0, le=1, description="seconds of a step")
@@ -90,5 +88,9 @@ class EcoDrivingParameters(SumoParameters):
         return round((self.duration - self.warm_up) / self.step_length)
 
     @property
-    def warm_up_steps(self) -> int:
-        return round(self.warm_up / self.step_length)
+    def settings(self) -> Settings:
+        """What the control loop needs of all this."""
+        warm_up = round(self.warm_up / self.step_length)
+        names = Settings.__dataclass_fields__.keys() - {"steps", "warm_up_steps"}
+        told = {name: getattr(self, name) for name in names}
+        return Settings(**told, steps=self.steps, warm_up_steps=warm_up)

@@ -15,7 +15,7 @@ from marlbench.adapters.sumo.ecodriving import demand, generated, intersection, 
 from marlbench.adapters.sumo.ecodriving.contexts import Context
 from marlbench.adapters.sumo.ecodriving.intersection import Intersection
 from marlbench.adapters.sumo.ecodriving.ledger import COMPARED, Drive, Ledger, compared
-from marlbench.adapters.sumo.ecodriving.parameters import EcoDrivingParameters
+from marlbench.adapters.sumo.ecodriving.settings import Settings
 from marlbench.adapters.sumo.ecodriving.slots import Slots
 from marlbench.adapters.sumo.ecodriving.vehicles import Moving, Platoon, Traffic
 from marlbench.adapters.sumo.row import SumoRow
@@ -46,7 +46,7 @@ class EcoDrivingRow(SumoRow):
     """
 
     def __init__(self, rules: Rules) -> None:
-        self.parameters: EcoDrivingParameters = rules.kwargs["parameters"]
+        self.settings: Settings = rules.kwargs["settings"]
         self.contexts: list[Context] = rules.kwargs["contexts"]
         # Of SUMO, for what a caller wants written.
         self._further: list[str] = rules.kwargs.get("options", [])
@@ -55,7 +55,7 @@ class EcoDrivingRow(SumoRow):
         super().__init__(rules)
 
     def describe(self, rules: Rules) -> Description:
-        slots = self.parameters.slots
+        slots = self.settings.slots
         names = tuple(f"vehicle_{slot}" for slot in range(slots))
         return Description(
             agents=names,
@@ -79,16 +79,16 @@ class EcoDrivingRow(SumoRow):
         random = np.random.default_rng(seed)
         number = int(random.integers(len(self.contexts)))
         self._choose(number)
-        self._demand = demand.draw(self.contexts[number], self.intersection, self.parameters, random)
+        self._demand = demand.draw(self.contexts[number], self.intersection, self.settings, random)
         self._seed = seed
-        self._slots = Slots(self.parameters.slots)
+        self._slots = Slots(self.settings.slots)
         self._jammed, self._left_out, self._controlled = False, 0, 0
         self._begin_drive(all_human=False)
         self._warm_up()
-        self._arrays["available_actions"][:] = True
-        for name in ("reward", "terminated", "truncated"):
-            self._arrays[name][:] = 0
         self._show()
+        self._arrays["available_actions"][:] = True
+        # The first occupants of an episode are nobody's successors.
+        self._arrays["new_occupant"][:] = False
 
     def _choose(self, number: int) -> None:
         """Make the network of a context SUMO's, and read it."""
@@ -107,17 +107,17 @@ class EcoDrivingRow(SumoRow):
         options = [
             "--net-file", self._network_path,
             "--route-files", self._routes.path,
-            "--step-length", str(self.parameters.step_length),
+            "--step-length", str(self.settings.step_length),
             *_OPTIONS,
         ]  # fmt: skip
         self.begin_simulation([*options, *self._further], self._seed)
         self._traffic = Traffic(self.simulation.libsumo, self.intersection, self._demand)
-        self._view = view.View(self._traffic, self.intersection, self.parameters)
-        self._ledger = Ledger(self._demand.approaches, self.parameters.step_length)
+        self._view = view.View(self._traffic, self.intersection, self.settings)
+        self._ledger = Ledger(self._demand.approaches, self.settings.step_length)
         self._arrived = 0
 
     def _warm_up(self) -> None:
-        for _ in range(self.parameters.warm_up_steps):
+        for _ in range(self.settings.warm_up_steps):
             self.simulation.libsumo.simulationStep()
             self._arrived += len(self._traffic.read())
             for moving in self._traffic.moving.values():
@@ -131,6 +131,8 @@ class EcoDrivingRow(SumoRow):
 
     def advance(self) -> bool:
         acted = list(self._slots.occupants)
+        for name in ("terminated", "truncated"):
+            self._arrays[name][:] = False
         self._command(self._arrays["action"][:, 0].tolist())
         self._drive()
         present = self._show()
@@ -139,7 +141,7 @@ class EcoDrivingRow(SumoRow):
         self._controlled += len(present)
         if len(present) > _JAM:
             self._jammed = sum(moving.speed for moving in present) / len(present) < _JAM_SPEED
-        over = self._jammed or self.steps >= self.parameters.steps
+        over = self._jammed or self.steps >= self.settings.steps
         if over:
             for slot, moving in enumerate(self._slots.occupants):
                 # Whoever left is gone for good; whoever is there is only cut off.
@@ -147,7 +149,7 @@ class EcoDrivingRow(SumoRow):
         return over
 
     def _command(self, accelerations: Sequence[float]) -> None:
-        told, step = self.simulation.libsumo.vehicle, self.parameters.step_length
+        told, step = self.simulation.libsumo.vehicle, self.settings.step_length
         for acceleration, moving in zip(accelerations, self._slots.occupants, strict=True):
             if moving is None:
                 continue
@@ -178,7 +180,7 @@ class EcoDrivingRow(SumoRow):
         v is the speed in m/s, e the emission of the step in grams, p and q the penalties.
         """
         found: dict[Platoon, float] = {}
-        grams = self.parameters.step_length / 1000.0
+        grams = self.settings.step_length / 1000.0
         rewards = self._arrays["reward"]
         for slot, moving in enumerate(acted):
             rewards[slot] = 0.0
@@ -191,15 +193,15 @@ class EcoDrivingRow(SumoRow):
             rewards[slot] = found[key]
 
     def _merit(self, moving: Moving, grams: float) -> float:
-        penalty = self.parameters.emission_penalty * moving.co2 * grams
+        penalty = self.settings.emission_penalty * moving.co2 * grams
         if moving.speed < _STOPS_BELOW:
-            penalty += self.parameters.stop_penalty * (_STOPS_BELOW - moving.speed)
+            penalty += self.settings.stop_penalty * (_STOPS_BELOW - moving.speed)
         return (moving.speed - penalty) / view.SPEED
 
     def measure(self) -> list[float]:
         drive, counts, arrived = self._close_drive()
         left_without_slot = self._left_out / self._controlled if self._controlled else 0.0
-        self._begin_drive(all_human=self.parameters.reference == "human")
+        self._begin_drive(all_human=self.settings.reference == "human")
         self._warm_up()
         # As long as the drive that it is compared with, which a jam may have ended.
         for _ in range(self.steps):

@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from marlbench.adapters.sumo.ecodriving.intersection import Intersection
-from marlbench.adapters.sumo.ecodriving.parameters import EcoDrivingParameters
+from marlbench.adapters.sumo.ecodriving.settings import Settings
 from marlbench.adapters.sumo.ecodriving.signal_times import Clock, Light
 from marlbench.adapters.sumo.ecodriving.vehicles import BEFORE, BEHIND, INSIDE, Moving, Traffic
 
@@ -49,10 +49,8 @@ def state_size(slots: int) -> int:
 class View:
     """Of one episode."""
 
-    def __init__(
-        self, traffic: Traffic, intersection: Intersection, parameters: EcoDrivingParameters
-    ) -> None:
-        self._traffic, self._intersection, self._parameters = traffic, intersection, parameters
+    def __init__(self, traffic: Traffic, intersection: Intersection, settings: Settings) -> None:
+        self._traffic, self._intersection, self._settings = traffic, intersection, settings
         self._clock = Clock(intersection.program)
         self._contexts: dict[tuple[int, str], list[float]] = {}
 
@@ -88,14 +86,14 @@ class View:
             program = self._intersection.program
             green = program.green_seconds(of.movements[exit_].link)
             found = self._contexts[approach, exit_] = [
-                self._parameters.controlled_share,
+                self._settings.controlled_share,
                 of.length / DISTANCE,
                 of.speed_limit / SPEED,
                 green / TIME,
                 (program.cycle - green) / TIME,
                 _TEMPERATURE,
                 _HUMIDITY,
-                self._parameters.electric_share,
+                self._settings.electric_share,
             ]
         return found
 
