@@ -119,6 +119,7 @@ _EXTRAS = {
     "libsumo": "traffic",
     "sumo": "traffic",
     "sumo_rl": "traffic",
+    "highway_env": "traffic",
 }
 _FAMILIES = ("sisl", "butterfly", "classic")
 

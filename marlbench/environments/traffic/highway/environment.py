@@ -22,12 +22,21 @@ from marlbench.environments.contract import (
 from marlbench.environments.keys import derive
 from marlbench.environments.traffic.highway import simulation
 from marlbench.environments.traffic.highway.drivers import AGENT, NORMAL, Behaviour, drivers
-from marlbench.environments.traffic.highway.layout import DRIVER, OUT, REALS, TALLIES, WHOLES
-from marlbench.environments.traffic.highway.view import FEATURES, SEEN
+from marlbench.environments.traffic.highway.layout import (
+    ACTIONS,
+    DRIVER,
+    FEATURES,
+    MEASURES,
+    OUT,
+    PLAYERS,
+    REALS,
+    SEEN,
+    TALLIES,
+    WHOLES,
+    agents_of,
+    features,
+)
 from marlbench.errors import MarlbenchError
-
-MEASURES = ("success_rate", "survival_time", "speed", "crashed_others")
-_ACTIONS = 5
 
 
 class HighwayParameters(contract.Parameters):
@@ -97,19 +106,18 @@ class Highway(BatchedEnvironment):
         assert isinstance(parameters, HighwayParameters)
         self.parameters, self.rows, self.device = parameters, rows, device
         count, vehicles = parameters.agents, parameters.vehicles
-        names = tuple(f"agent_{agent}" for agent in range(count))
-        entities = ("own", *(f"other_{other}" for other in range(1, SEEN)))
+        names = agents_of(count)
         self.specification = EnvironmentSpecification(
             agents=names,
             observation_size=SEEN * len(FEATURES),
             state_size=vehicles * len(FEATURES),
-            action=Discrete(_ACTIONS),
+            action=Discrete(len(ACTIONS)),
             metrics=MEASURES,
             episode_limit=parameters.length,
             skips_steps=True,
-            features=tuple(f"{entity}_{feature}" for entity in entities for feature in FEATURES),
+            features=features(),
             entities=Entities(SEEN, FEATURES, vehicles),
-            built_in=dict.fromkeys(names, simulation.PLAYERS),
+            built_in=dict.fromkeys(names, PLAYERS),
         )
         self.kinds = drivers(parameters.behaviour, parameters.politeness)
         self.agents = np.array(parameters.of_agents())
@@ -129,7 +137,7 @@ class Highway(BatchedEnvironment):
         self._row_keys = keys.cpu().clone()
         self._episode.zero_()
         self._begin(np.arange(self.rows))
-        return self._show(self._nothing)
+        return self.show()
 
     def _begin(self, rows: NDArray[np.int64]) -> None:
         """Begin the present episodes of some rows."""
@@ -188,7 +196,7 @@ class Highway(BatchedEnvironment):
     def _let_play(self, rows: NDArray[np.int64], action: NDArray[np.int64]) -> None:
         """At the first decision of an episode, agents are left to the players that their actions ask for."""
         chosen = np.where(action[rows] < 0, -1 - action[rows], simulation.NO_PLAYER)
-        if chosen.max(initial=0) >= len(simulation.PLAYERS):
+        if chosen.max(initial=0) >= len(PLAYERS):
             raise MarlbenchError(f"the highway has no built-in player {chosen.max()}.")
         self.players[rows] = chosen
         of_agents = self.whole[rows[:, None], DRIVER, self.agents]
@@ -214,12 +222,16 @@ class Highway(BatchedEnvironment):
         following.metrics = dict(zip(MEASURES, columns, strict=True))
         return following
 
+    def show(self) -> Step:
+        """What the rows show now."""
+        return self._show(self._nothing)
+
     def _show(self, reward: Tensor) -> Step:
         count = self.parameters.agents
         seen = np.empty((self.rows, count, SEEN, len(FEATURES)), np.float32)
         identity = np.empty((self.rows, count, SEEN), np.int64)
         state = np.empty((self.rows, self.specification.state_size), np.float32)
-        available = np.empty((self.rows, count, _ACTIONS), bool)
+        available = np.empty((self.rows, count, len(ACTIONS)), bool)
         simulation.show_rows(self.real, self.whole, self.tally, self.agents, seen, identity, state, available)
         observation = torch.from_numpy(seen).flatten(2).to(self.device)
         whole = torch.from_numpy(state).to(self.device)
@@ -260,4 +272,4 @@ class Highway(BatchedEnvironment):
             getattr(self, name)[:] = arrays[name].numpy()
         self._row_keys, self._episode = arrays["keys"].clone(), arrays["episode"].clone()
         self._keys[:] = derive(self._row_keys, self._episode).numpy()
-        return self._show(self._nothing)
+        return self.show()

@@ -27,3 +27,20 @@ WHOLES = 7
 # Decisions that an agent survived, the sum of its speeds after each, and 1 from when it crashed on.
 SURVIVED, SPEEDS, OUT = 0, 1, 2
 TALLIES = 3
+
+# What agents are shown, may do and are measured by: the same for every backend.
+SEEN, FEATURES = 15, ("presence", "x", "y", "vx", "vy")
+ACTIONS = ("LANE_LEFT", "IDLE", "LANE_RIGHT", "FASTER", "SLOWER")
+PLAYERS = ("idm", "slower", "random")
+MEASURES = ("success_rate", "survival_time", "speed", "crashed_others")
+
+
+def agents_of(agents: int) -> tuple[str, ...]:
+    """The agents' names."""
+    return tuple(f"agent_{agent}" for agent in range(agents))
+
+
+def features() -> tuple[str, ...]:
+    """The names of an observation's features."""
+    entities = ("own", *(f"other_{other}" for other in range(1, SEEN)))
+    return tuple(f"{entity}_{feature}" for entity in entities for feature in FEATURES)

@@ -10,6 +10,7 @@ from marlbench.environments.traffic.highway.compiled import compiled, inner
 from marlbench.environments.traffic.highway.drivers import AGENT
 from marlbench.environments.traffic.highway.following import decide
 from marlbench.environments.traffic.highway.layout import (
+    ACTIONS,
     COSINE,
     CRASHED,
     DRIVER,
@@ -32,8 +33,7 @@ from marlbench.environments.traffic.highway.motion import (
 from marlbench.environments.traffic.highway.scene import begin
 from marlbench.environments.traffic.highway.view import overlook, see
 
-# The players that come with the task.
-PLAYERS = ("idm", "slower", "random")
+# Places in `layout.PLAYERS`.
 IDM, ALWAYS_SLOWER, RANDOM = 0, 1, 2
 NO_PLAYER = -1
 # Above every draw of a beginning.
@@ -106,7 +106,7 @@ def step_rows(
             if players[row, agent] == ALWAYS_SLOWER:
                 taken = SLOWER
             elif players[row, agent] == RANDOM:
-                taken = below(key, agent, 5)
+                taken = below(key, agent, len(ACTIONS))
             choose(real[row], whole[row], agents[agent], taken, lanes)
         drive(real[row], whole[row], kinds, lanes)
         for agent in range(len(agents)):

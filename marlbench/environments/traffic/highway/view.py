@@ -10,11 +10,9 @@ from typing import Any
 
 from marlbench.environments.traffic.highway.compiled import inner
 from marlbench.environments.traffic.highway.drivers import LENGTH
-from marlbench.environments.traffic.highway.layout import COSINE, RANK, RANKED, SINE, SPEED, X, Y
+from marlbench.environments.traffic.highway.layout import COSINE, RANK, RANKED, SEEN, SINE, SPEED, X, Y
 from marlbench.environments.traffic.highway.motion import cut
 
-FEATURES = ("presence", "x", "y", "vx", "vy")
-SEEN = 15
 _METRES, _METRES_PER_SECOND = 100.0, 20.0
 _FAR, _BEHIND = 200.0, 2 * LENGTH
 
