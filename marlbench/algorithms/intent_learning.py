@@ -19,8 +19,9 @@ from marlbench.algorithms.intent_networks import BehaviourNetworks, InstantNetwo
 from marlbench.algorithms.intent_record import Lesson
 from marlbench.algorithms.stack import ParameterStack
 
-# Sequences that are unrolled at once: more need more memory and save no time.
-_SEQUENCES = 4096
+# Sequences of a member that are unrolled at once: more need more memory and save no time. The number must not depend on
+# who trains beside it, or what a member draws at random would.
+SEQUENCES = 4096
 
 
 def dropout(
@@ -74,7 +75,8 @@ class BehaviourLearning:
         assert self.stack.flat.grad is not None
         self.stack.flat.grad.zero_()
         times = torch.arange(self.interval - 1, lesson.time - self.history, self.interval)
-        each = max(1, _SEQUENCES // (lesson.seen.shape[2] * lesson.seen.shape[3]))
+        share = lesson.seen.shape[0] // len(generators)
+        each = max(1, SEQUENCES // (share * lesson.seen.shape[2] * lesson.seen.shape[3]))
         parts = times.split(each)
         with torch.no_grad():
             encoded = torch.cat([self._encode(lesson, part) for part in parts], 1)

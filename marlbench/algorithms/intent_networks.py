@@ -202,14 +202,16 @@ class InstantNetworks(_Network):
             # W [h_i, h_j] = W_1 h_i + W_2 h_j: a product for each entity, not for each pair.
             first, second = parameters[f"{unit.name}.input.weight"].split(self.units, 1)
             own = torch.baddbmm(parameters[f"{unit.name}.input.bias"], encodings, first)
-            other = (encodings @ second).view(stack, samples, seen, -1)
-            paired = other[:, :, order.T] + own.view(stack, samples, 1, seen, -1)
-            projected = paired.transpose(1, 2).flatten(2, 3)
+            own, other = (
+                each.view(stack, samples, seen, -1).transpose(1, 2) for each in (own, encodings @ second)
+            )
+            # [stack, j, i x sample, 3 x units]
+            projected = other.contiguous()[:, order.T].add_(own.unsqueeze(1)).flatten(2, 3)
             nothing = projected.new_zeros(stack, projected.shape[2], self.units)
             found.append(unit.unroll(parameters, projected, nothing))
         both = torch.cat([found[0], found[1].flip(1)], -1)
-        logit = self.hard(parameters, both.flatten(1, 2)).view(stack, seen - 1, samples, seen)
-        logit = logit.permute(0, 2, 3, 1)
+        logit = self.hard(parameters, both.flatten(1, 2)).view(stack, seen - 1, seen, samples)
+        logit = logit.permute(0, 3, 2, 1)
         if noise is not None:
             logit = logit + noise.view(logit.shape)
         return torch.sigmoid(logit / self.temperature)

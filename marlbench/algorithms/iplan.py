@@ -29,13 +29,13 @@ from torch import Tensor
 from marlbench.algorithms import tuned
 from marlbench.algorithms.adam import Adam
 from marlbench.algorithms.base import Memory, Setting, generators, initialised
-from marlbench.algorithms.intent_learning import BehaviourLearning, InstantLearning
+from marlbench.algorithms.intent_learning import SEQUENCES, BehaviourLearning, InstantLearning
 from marlbench.algorithms.intent_memory import Recollection, entities_of
 from marlbench.algorithms.intent_networks import BehaviourNetworks, InstantNetworks
 from marlbench.algorithms.intent_policy import IntentPolicy
 from marlbench.algorithms.intent_record import IntentRecord, Lesson
 from marlbench.algorithms.proximal import ProximalHyperparameters, ProximalPolicyOptimisation
-from marlbench.algorithms.sharing import Sharing, SharingOption
+from marlbench.algorithms.sharing import SharingOption
 from marlbench.algorithms.stack import Activation, Layout, ParameterStack
 from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
 from marlbench.errors import ConfigurationError
@@ -213,17 +213,13 @@ class IPLAN(ProximalPolicyOptimisation):
         noise = 0 if parts.instant is None else parts.instant.uniforms
         recorded = entities.seen * (2 * features + 48) + entities.total * features * 4
         # The course of everybody in the record, its histories, and what a few thousand of them hold when unrolled.
-        unrolled = 8192 * hyperparameters.history * 16 * hyperparameters.decoder_units
+        unrolled = seeds * 2 * SEQUENCES * hyperparameters.history * 16 * hyperparameters.decoder_units
         floats = slots * (
             hyperparameters.rollout_length * noise
-            + hyperparameters.inference_interval
-            * (recorded + entities.seen * features * hyperparameters.history * 4)
+            + parts.interval * (recorded + entities.seen * features * hyperparameters.history * 4)
             + 4 * parts.recollection.size
         )
-        learners = (
-            seeds * Sharing(hyperparameters.sharing, len(specification.agents), torch.device("cpu")).groups
-        )
-        return Memory(resident=planning.resident + 4 * (floats + learners * unrolled), disk=planning.disk)
+        return Memory(resident=planning.resident + 4 * (floats + unrolled), disk=planning.disk)
 
     def begin(self, steps: int) -> None:
         super().begin(steps)
