@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from marlbench.catalog.cell import Cell
-from marlbench.store import attempts, cancelling, checkpoint, durable, execution, kept, pictures, validity
+from marlbench.store import (
+    attempts,
+    cancelling,
+    checkpoint,
+    durable,
+    execution,
+    kept,
+    locks,
+    pictures,
+    validity,
+)
 from marlbench.store import journal as journals
 from marlbench.store.attempts import now_ms, one_line
 from marlbench.store.checkpoint import Corrupt
@@ -143,6 +153,7 @@ class JobTraining:
             Unwritable: the checkpoint before is still there and still fits its journals.
         """
         began = time.monotonic()
+        locks.confirm_all()
         if self.meter is not None:
             self.meter.close()
         extents = {self.cells[member].id: journal.sync() for member, journal in self.journals.items()}
@@ -206,6 +217,7 @@ class JobTraining:
             }
             if self.meter is not None:
                 conditions["calibration"] = self.meter.document()
+            locks.confirm_all()
             extent = self.journals[member].sync()
             result = validity.make(cell.id, cell.identity(), outcome, extent, conditions)
             checkpoint.save(folder / "policy.pt", checkpoint.compact(trainer.policy(member)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import re
@@ -15,6 +16,7 @@ from marlbench.catalog.identity import identity_id
 from marlbench.errors import ConfigurationError, StoreError
 from marlbench.store import attempts, cancelling, claims, durable, inspection, journal, kept, locks, validity
 from marlbench.store.index import Index
+from marlbench.store.local_files import database_folder
 from marlbench.store.states import CellEntry, CellState, Damaged, Failure, Job, State
 from marlbench.store.summary import Summary
 
@@ -34,7 +36,12 @@ class Store:
         """Use `open`. `refusal` says why the store may be read but not written."""
         self.root = root
         self._refusal = refusal
-        self._index = Index(root / "index.sqlite", read_only)
+        folder = database_folder(root)
+        if folder != root:
+            # Without it the index is done without.
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+        self._index = Index(folder / "index.sqlite", read_only)
 
     @classmethod
     def locate(cls, results: Path | None) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from marlbench.store import durable
 from marlbench.tracking.client import prepare
-from marlbench.tracking.target import ARTIFACTS, DATABASE, TrackingError
+from marlbench.tracking.target import ARTIFACTS, TrackingError, path_of
 
 _LEFT = ("", "-journal", "-wal", "-shm")
 
@@ -30,9 +30,11 @@ def ensure(root: Path, say: Callable[[str], None]) -> None:
         TrackingError: the database cannot be used now, or is of a newer MLflow.
         Unwritable: the store cannot be written.
     """
-    path = root / DATABASE
+    path = path_of(root)
+    if path.parent != root:
+        durable.make_directory(path.parent)
     if not path.exists():
-        _make(path)
+        _make(path, root)
         return
     try:
         revision, location = _inspect(path)
@@ -42,13 +44,13 @@ def ensure(root: Path, say: Callable[[str], None]) -> None:
             "Make it writable, and make room on its disk; then `marlbench sync`.",
         ) from error
     except sqlite3.DatabaseError as error:
-        _replace(path, f"it is damaged ({error})", say)
+        _replace(path, root, f"it is damaged ({error})", say)
         return
     if revision is None:
-        _replace(path, "it is not a database of MLflow", say)
+        _replace(path, root, "it is not a database of MLflow", say)
         return
     if location is not None and Path(location) != root / ARTIFACTS and not _below(location, root / ARTIFACTS):
-        _replace(path, "the results directory was moved or copied", say)
+        _replace(path, root, "the results directory was moved or copied", say)
         return
     _migrate(path, revision, say)
 
@@ -73,7 +75,7 @@ def _inspect(path: Path) -> tuple[str | None, str | None]:
     return revision and revision[0], location and location[0]
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, root: Path) -> None:
     prepare()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
@@ -81,7 +83,7 @@ def _make(path: Path) -> None:
     _remove(temporary)
     with durable.told(path, "make"):
         # MLflow's own road to a new database; it takes some two seconds, and a crash leaves a temporary file.
-        store = SqlAlchemyStore(f"sqlite:///{temporary}", str(path.parent / ARTIFACTS))
+        store = SqlAlchemyStore(f"sqlite:///{temporary}", str(root / ARTIFACTS))
         store.engine.dispose()
         _publish(temporary, path)
 
@@ -110,10 +112,10 @@ def _migrate(path: Path, revision: str, say: Callable[[str], None]) -> None:
     say(f"{path} was migrated to the installed MLflow.")
 
 
-def _replace(path: Path, why: str, say: Callable[[str], None]) -> None:
+def _replace(path: Path, root: Path, why: str, say: Callable[[str], None]) -> None:
     aside = durable.set_aside(path)
     say(f"{path} was set aside as {aside.name}: {why}. A new one is filled from the results.")
-    _make(path)
+    _make(path, root)
 
 
 def _publish(temporary: Path, path: Path) -> None:

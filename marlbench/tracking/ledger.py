@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from marlbench.store import durable
+from marlbench.store.local_files import database_folder
+
 NAME = "tracking.sqlite"
 _VERSION = 1
 _TABLES = (
@@ -44,7 +47,10 @@ class Ledger:
 
     def __init__(self, root: Path, target: str) -> None:
         """Raises sqlite3.Error where the file cannot be used (read-only, disk full)."""
-        self._path = root / NAME
+        folder = database_folder(root)
+        if folder != root:
+            durable.make_directory(folder)
+        self._path = folder / NAME
         self._target = target
         try:
             self._connection = self._open()
@@ -52,7 +58,7 @@ class Ledger:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             for name in (NAME, f"{NAME}-journal"):
-                (root / name).unlink(missing_ok=True)
+                (folder / name).unlink(missing_ok=True)
             self._connection = self._open()
         self.rows = {row[0]: Row(*row[1:]) for row in self._select()}
         self._changed: set[str] = set()

@@ -23,7 +23,7 @@ from marlbench.tracking.client import CallFailed, Failure, connect
 from marlbench.tracking.ledger import Ledger
 from marlbench.tracking.matrices import Matrices
 from marlbench.tracking.runs import Runs
-from marlbench.tracking.target import ARTIFACTS, DATABASE, Target
+from marlbench.tracking.target import ARTIFACTS, Target, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +110,7 @@ class Projector:
 
     def has_work(self) -> bool:
         """Whether a pass would send anything; answered without importing mlflow."""
-        lost = self.target.own and bool(self._ledger.rows) and not (self.store.root / DATABASE).exists()
+        lost = self.target.own and bool(self._ledger.rows) and not path_of(self.store.root).exists()
         return lost or bool(comparisons.pending(self.store.root, self._ledger)) or bool(self._work())
 
     def sweep(self) -> Report:
@@ -178,7 +178,7 @@ class Projector:
                 report.failed[name] = str(failed)
 
     def _connect(self) -> Runs:
-        if self.target.own and not (self.store.root / DATABASE).exists():
+        if self.target.own and not path_of(self.store.root).exists():
             self._runs = None
         if self._runs is None:
             if self.target.own:

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from marlbench.errors import MarlbenchError
+from marlbench.store.local_files import database_folder
 
 VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
@@ -21,6 +22,11 @@ _DATABASES = ("sqlite", "postgresql", "postgres", "mysql", "mssql")
 
 class TrackingError(MarlbenchError):
     """MLflow cannot be brought up to date; results are not touched by that."""
+
+
+def path_of(root: Path) -> Path:
+    """The store's own database: in the store at `root`, or on this machine where that lies on a network file system."""
+    return database_folder(root) / DATABASE
 
 
 @dataclass(frozen=True)
@@ -44,12 +50,13 @@ class Target:
         uri = os.environ.get(VARIABLE, "").strip()
         if uri:
             return cls(uri, own=False)
-        if set("?#%") & set(str(root)):
+        path = path_of(root)
+        if set("?#%") & set(str(path)):
             raise TrackingError(
-                f"MLflow cannot open a database in {root}: the path contains one of the characters ? # %.",
+                f"MLflow cannot open a database in {path.parent}: the path contains one of the characters ? # %.",
                 f"Move the results directory, or name a server with {VARIABLE}.",
             )
-        return cls(f"sqlite:///{root / DATABASE}", own=True)
+        return cls(f"sqlite:///{path}", own=True)
 
     def __str__(self) -> str:
         return cut(self.uri)
