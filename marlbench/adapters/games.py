@@ -114,6 +114,7 @@ _EXTRAS = {
     "rware": "rware",
     "magent2": "magent2",
     "vmas": "vmas",
+    "jaxmarl": "smax",
     "meltingpot": "meltingpot",
     "dmlab2d": "lab2d",
     "libsumo": "traffic",
