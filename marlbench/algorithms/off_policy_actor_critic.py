@@ -281,6 +281,11 @@ class OffPolicyActorCritic(OffPolicy):
         for name, target in self.targets.items():
             target.lerp_(self.stacks[name].flat, self.options.target_rate)
 
+    def start_from(self, parameters: Tensor) -> None:
+        super().start_from(parameters)
+        for name, target in self.targets.items():
+            target.copy_(self.stacks[name].flat.detach())
+
     def learnt(self) -> dict[str, Any]:
         return {
             "parameters": {name: stack.flat.detach().clone() for name, stack in self.stacks.items()},

@@ -370,6 +370,11 @@ class QLearner(OffPolicy):
         for target, stack in zip(self.targets, self.stacks, strict=True):
             target.lerp_(stack.flat, 1.0 if interval else self.options.target_rate)
 
+    def start_from(self, parameters: Tensor) -> None:
+        super().start_from(parameters)
+        for target, stack in zip(self.targets, self.stacks, strict=True):
+            target.copy_(stack.flat.detach())
+
     def learnt(self) -> dict[str, Any]:
         return {
             "parameters": [stack.flat.detach().clone() for stack in self.stacks],

@@ -23,8 +23,10 @@ def common_protocol(groups: Sequence[CellGroup]) -> tuple[dict[str, Any], list[s
     """The fields of the protocol that are the same everywhere, and a note on those that are not."""
     protocols = {group.cell.task: group.cell.protocol for group in groups}
     first = next(iter(protocols.values()))
-    common = [name for name in first if all(p.get(name) == first[name] for p in protocols.values())]
-    differing = [name for name in first if name not in common]
+    # Whether pictures are drawn is no part of what was measured.
+    told_of = [name for name in first if name != "pictures"]
+    common = [name for name in told_of if all(p.get(name) == first[name] for p in protocols.values())]
+    differing = [name for name in told_of if name not in common]
     by_task = {
         task: ", ".join(f"{name} {protocol.get(name)}" for name in differing)
         for task, protocol in protocols.items()

@@ -33,6 +33,8 @@ class Cell:
         seed: in [0, 2**31).
         score: metric and bounds, see `types.Score`. Bounds only rescale raw metrics, so they are not part of
             the identity and a change of them reruns nothing.
+        init_from: whose policy the training starts from, None for a fresh one: `cell`, its id; `group`, that of its
+            group; `layers`, globs of the names of the parameters that are taken over.
         source: id of the cell that this one goes on from: the same but for fewer steps (and another source).
         schedule_steps: over how many steps the schedules of the method run: those of the cell in which the
             training began, where this one goes on from another. It follows from `source`, so it is not part of
@@ -61,6 +63,7 @@ class Cell:
     steps: int
     seed: int
     score: dict[str, Any]
+    init_from: dict[str, Any] | None = None
     source: str | None = None
     schedule_steps: int | None = None
     omitted: tuple[str, ...] = ()
@@ -91,6 +94,8 @@ class Cell:
             "steps": self.steps,
             "seed": self.seed,
         }
+        if self.init_from is not None:
+            identity["init_from"] = self.init_from
         if self.source is not None:
             identity["source"] = self.source
         return identity
@@ -99,6 +104,7 @@ class Cell:
         """The id of the identity without the seed: cells of one group may train together in one job.
 
         Each cell that goes on from another has a source of its own; such cells train together if their sources did.
+        Cells that start from others have each its own, too, and train together all the same.
         """
         return self._group
 
@@ -106,6 +112,8 @@ class Cell:
     def _group(self) -> str:
         identity = self.identity()
         del identity["seed"]
+        if self.init_from is not None:
+            identity["init_from"] = {**self.init_from, "cell": ""}
         if self.source is not None:
             identity["source"] = ""
         return identity_id(identity)
@@ -122,6 +130,11 @@ class Cell:
         """This cell as one that goes on from `source`, with its seed."""
         schedule = source.schedule_steps or source.steps
         return replace(self, seed=source.seed, source=source.id, schedule_steps=schedule)
+
+    def starting_from(self, other: Cell, layers: Sequence[str]) -> Cell:
+        """This cell as one whose training starts from the policy of `other`, with its seed."""
+        initial = {"cell": other.id, "group": other.group(), "layers": list(layers)}
+        return replace(self, seed=other.seed, init_from=initial)
 
     def to_json(self) -> dict[str, Any]:
         """`identity`, `label`, `score`, `legacy`, the values that the identity leaves out, and where there are any

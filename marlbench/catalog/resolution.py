@@ -20,6 +20,7 @@ from marlbench.catalog.types import (
     FULL,
     TUNING_SEED,
     AlgorithmEntry,
+    InitFrom,
     Preset,
     PresetEntry,
     Protocol,
@@ -29,19 +30,23 @@ from marlbench.errors import ConfigurationError, UsageError, did_you_mean
 
 DTYPE = "float32"
 
+Followers = tuple[tuple[str, str], ...]
+
 
 @dataclass(frozen=True)
 class CellGroup:
     """The cells of one task and one label: all but the seed is equal.
 
     `origins` says of `hyperparameters.<name>`, `parameters.<name>`, `protocol.<name>`, `steps`, `rows` and
-    `seeds` where the value came from.
+    `seeds` where the value came from. `initial` are the cells from whose policies these start, in the same order;
+    they need not be selected themselves.
     """
 
     suite: LoadedSuite
     task: Task
     cells: tuple[Cell, ...]
     origins: Mapping[str, Origin]
+    initial: CellGroup | None = None
 
     @property
     def cell(self) -> Cell:
@@ -99,7 +104,10 @@ class SuiteResolver:
             if labels:
                 environment = self._environment(name, task)
                 protocol = self._protocol(name, task)
-                groups += [self._group(name, task, environment, protocol, label) for label in labels]
+                groups += [
+                    self._group(name, task, environment, protocol, label, self.entries[label])
+                    for label in labels
+                ]
         return groups
 
     def _entries(self) -> dict[str, AlgorithmEntry]:
@@ -130,6 +138,9 @@ class SuiteResolver:
     def _has(self, label: str, task: str, point: Point) -> bool:
         """Whether an algorithm entry has a task, by itself and in the preset."""
         of_preset, _ = self._of_preset(label)
+        curriculum = self.entries[label].curriculum
+        if curriculum is not None and task not in curriculum[1:]:
+            return False
         wanted = (self.entries[label].tasks, of_preset.tasks)
         return kept(point, of_preset.grid) and all(
             globs is None or self._matches(globs, task, point) for globs in wanted
@@ -205,8 +216,9 @@ class SuiteResolver:
         self._override(layers, "protocol", required="protocol")
         return layers.resolve()
 
-    def _method(self, label: str, task_name: str, task: Task) -> tuple[Method, Resolved]:
-        entry = self.entries[label]
+    def _method(
+        self, label: str, entry: AlgorithmEntry, task_name: str, task: Task
+    ) -> tuple[Method, Resolved]:
         location = ("algorithms", label, "algorithm")
         found = method(entry.algorithm or label, self.loaded.document, location)
         layers = Layers(found.Hyperparameters, f"the algorithm '{found.name}'", found.target)
@@ -230,10 +242,23 @@ class SuiteResolver:
         layers.add(found.settings[name].hyperparameters, lambda _: Origin("settings", where))
 
     def _group(
-        self, name: str, task: Task, environment: TaskEnvironment, protocol: Resolved, label: str
+        self,
+        name: str,
+        task: Task,
+        environment: TaskEnvironment,
+        protocol: Resolved,
+        label: str,
+        entry: AlgorithmEntry,
+        followers: Followers = (),
+        seeds: tuple[int, ...] | None = None,
     ) -> CellGroup:
-        entry = self.entries[label]
-        found, hyperparameters = self._method(label, name, task)
+        """The cells of a task and a label.
+
+        Args:
+            followers: (task, label) of the cells that start from these, the nearest last.
+            seeds: those of the followers; None for what selection and suite say.
+        """
+        found, hyperparameters = self._method(label, entry, name, task)
         origins = {
             f"{prefix}.{key}": origin
             for prefix, resolved in (
@@ -251,7 +276,7 @@ class SuiteResolver:
                 f"rows, too few for the {protocol.values['evaluations']} evaluations of the protocol.",
                 "Train longer, on fewer rows, or evaluate less often.",
             )
-        seeds = self._seeds(label, entry, origins)
+        seeds = seeds or self._seeds(label, entry, origins)
         first = Cell(
             suite=self.suite.name,
             task=name,
@@ -285,7 +310,40 @@ class SuiteResolver:
                 for key, value in resolved.standing.items()
             },
         )
-        return CellGroup(self.loaded, task, first.with_seeds(seeds), origins)
+        initial, layers = self._initial(name, label, entry, (*followers, (name, label)), seeds)
+        if initial is None:
+            return CellGroup(self.loaded, task, first.with_seeds(seeds), origins)
+        cells = tuple(first.starting_from(other, layers) for other in initial.cells)
+        return CellGroup(self.loaded, task, cells, origins, initial)
+
+    def _initial(
+        self, name: str, label: str, entry: AlgorithmEntry, followers: Followers, seeds: tuple[int, ...]
+    ) -> tuple[CellGroup | None, list[str]]:
+        """The cells that those of a task and a label start from, and which layers they take over."""
+        place: Location = ("algorithms", label, "init_from")
+        start = entry.init_from
+        if entry.curriculum is not None:
+            place = ("algorithms", label, "curriculum")
+            stage = entry.curriculum.index(name)
+            start = InitFrom(task=entry.curriculum[stage - 1]) if stage else None
+        if start is None:
+            return None, []
+        document, tasks, entries = self.loaded.document, self.suite.tasks, self.suite.algorithms
+        other = start.algorithm or label
+        if start.task not in tasks:
+            raise document.error(place, f"there is no task '{start.task}'.", did_you_mean(start.task, tasks))
+        if other not in entries:
+            raise document.error(place, f"there is no algorithm '{other}'.", did_you_mean(other, entries))
+        if (start.task, other) in followers:
+            raise document.error(
+                place,
+                f"'{other}' on the task '{start.task}' would start from itself.",
+                "Name another task or another entry; `tasks` restricts an entry to some tasks.",
+            )
+        task = self.suite.tasks[start.task]
+        environment, protocol = self._environment(start.task, task), self._protocol(start.task, task)
+        group = self._group(start.task, task, environment, protocol, other, entries[other], followers, seeds)
+        return group, start.layers
 
     def _pick(
         self,

@@ -155,13 +155,27 @@ class Tuning(Model):
         return seeds_text(self.seeds)
 
 
+class InitFrom(Model):
+    """Whose policy an entry's trainings start from: the cell of that task and entry that has the same seed.
+
+    Attributes:
+        algorithm: label of an entry; the entry's own by default.
+        layers: globs; parameters whose names match one are taken over, the others are drawn as ever.
+    """
+
+    task: Name
+    algorithm: Name | None = None
+    layers: Annotated[list[str], Field(min_length=1)] = Field(default=["*"])
+
+
 class AlgorithmEntry(Model):
     """One row of the comparison: a method with its hyperparameters in this suite.
 
     `algorithm` is the plug-in's name (default: the entry's own); `settings` names tuned settings of it, over
     which `hyperparameters` lie; `grid` makes an entry of every combination of its levels of hyperparameters, see
     `catalog.grid`; `tasks` restricts the entry to tasks whose name matches one of the globs; `tuning`
-    says what the search for them cost.
+    says what the search for them cost. `init_from` starts its trainings from other cells' policies; `curriculum`
+    names tasks, of which each but the first starts from this entry's cells of the one before.
     """
 
     algorithm: Name | None = None
@@ -172,7 +186,18 @@ class AlgorithmEntry(Model):
     steps: Steps | None = None
     seeds: SeedsValue | None = None
     tasks: Annotated[list[str], Field(min_length=1)] | None = None
+    init_from: InitFrom | None = None
+    curriculum: Annotated[list[Name], Field(min_length=2)] | None = None
     tuning: Tuning | None = None
+
+    @model_validator(mode="after")
+    def _one_start(self) -> AlgorithmEntry:
+        if self.curriculum is not None:
+            if self.init_from is not None:
+                raise ValueError("`curriculum` and `init_from` both say what the trainings start from")
+            if len(set(self.curriculum)) != len(self.curriculum):
+                raise ValueError("`curriculum` names a task twice")
+        return self
 
 
 class PresetEntry(Model):

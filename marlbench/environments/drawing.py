@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -131,11 +132,15 @@ def captioned(picture: NDArray[np.uint8], title: str, left: str, right: str) -> 
 @functools.cache
 def _font(size: int, bold: bool) -> Any:
     """The font that matplotlib brings along: the same on every machine."""
-    import matplotlib
     from PIL import ImageFont
 
+    # Importing matplotlib for the path takes longer than drawing a film.
+    spec = importlib.util.find_spec("matplotlib")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf"
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
+    return ImageFont.truetype(str(folder / name), size)
 
 
 def _scaled(box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

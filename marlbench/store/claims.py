@@ -154,6 +154,11 @@ def _job_of_source(root: Path, cell: Cell) -> tuple[str, dict[str, int]]:
 
 def _with_seed(root: Path, cell: Cell, seed: int) -> Cell:
     """The cell that trains along with this one and has another seed."""
+    if cell.init_from is not None:
+        raise StoreError(
+            f"cell {cell.id[:12]} trains together with seed {seed}, whose description is gone.",
+            f"Ask for that seed too: --seeds {min(seed, cell.seed)}-{max(seed, cell.seed)}.",
+        )
     if cell.source is None:
         return replace(cell, seed=seed)
     _, members = _job_of_source(root, cell)

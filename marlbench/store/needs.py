@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +31,8 @@ class Trainer(Protocol):
     def load_state_dict(self, state: Any) -> None: ...
 
     def extend(self, state: Any) -> None: ...
+
+    def start_from(self, taken: Sequence[Mapping[str, Any]]) -> None: ...
 
     def advance(self) -> Sequence[Any]: ...
 

@@ -97,6 +97,7 @@ def make_page(
         "marlbench.task": cell.task,
         "marlbench.backend": cell.backend,
         "marlbench.source": cell.source or "",
+        "marlbench.init_from": cell.init_from["cell"] if cell.init_from is not None else "",
         "marlbench.algorithm": cell.label,
         "marlbench.plugin": cell.algorithm,
         "marlbench.seed": str(cell.seed),
@@ -202,8 +203,9 @@ def metric_name(prefix: str, name: str) -> str:
 
 
 def describe_protocol(protocol: Mapping[str, Any]) -> str:
-    """A protocol as one line of JSON, options that are not set left out."""
-    return json.dumps({key: value for key, value in protocol.items() if value is not None}, sort_keys=True)
+    """A protocol as one line of JSON, options that are not set left out, and those that change no result."""
+    told = {key: value for key, value in protocol.items() if value is not None and key != "pictures"}
+    return json.dumps(told, sort_keys=True)
 
 
 def _name(name: str, length: int) -> str:

@@ -111,6 +111,11 @@ def film_of_each(
         found, reels = _play(environment, policy, protocol, seeds, titles, left, allowance)
     finally:
         environment.close()
+    # The first picture of all loads fonts and the like, which is no cost of the first film.
+    if reels and left() > 0:
+        member, reel = next(iter(reels.items()))
+        with suppress(MarlbenchError):
+            _frame(reel.kept[0], titles[member])
     for number, (member, reel) in enumerate(reels.items()):
         # What is left is shared evenly among the films that are still to be made.
         reserved = max(0.0, left()) * (1 - 1 / (len(reels) - number))
@@ -180,7 +185,6 @@ def _others(environment: BatchedEnvironment, row: int) -> dict[str, bytes]:
 def _film(reel: Reel, title: str, left: Left) -> bytes:
     """A GIF of as many moments as there is time for; nothing where not even a few can be drawn."""
     frames, cost = [], float("inf")
-    # The first picture of all loads fonts; the second tells what one costs.
     for moment in reel.chosen(2):
         before = left()
         if before <= 0:

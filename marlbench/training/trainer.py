@@ -354,6 +354,26 @@ class Trainer:
         if self.phase == "absolute":
             self.algorithm.policy.load_parameters(self.findings.best)
 
+    def start_from(self, taken: Sequence[Mapping[str, Tensor]]) -> None:
+        """Put parameters of other policies in the place of fresh ones, before the first step.
+
+        Args:
+            taken: of each member, name -> value, as `Policy.describe` told of the other policy.
+
+        Raises:
+            ConfigurationError: this policy has no such parameter, or one of another shape.
+        """
+        policy, fresh = self.algorithm.policy, self.algorithm.policy.parameters()
+        started = []
+        for member, values in enumerate(taken):
+            own = policy.describe(fresh[member])
+            for name, value in values.items():
+                _check_fits(name, value, own, self.cells[member])
+            started.append(policy.parameters_of({**own, **values}))
+        self.algorithm.start_from(torch.stack(started).to(fresh))
+        self.findings.best = self.algorithm.policy.parameters()
+        self.findings.last = self.findings.best.clone()
+
     def extend(self, state: Mapping[str, Any]) -> None:
         """Go on from the finished training of the cells' sources, as if it had not ended there.
 
@@ -392,6 +412,22 @@ class Trainer:
         if self.evaluator is not None:
             self.evaluator.close()
         self.algorithm.close()
+
+
+def _check_fits(name: str, value: Tensor, own: Mapping[str, Tensor], cell: Cell) -> None:
+    """Raise ConfigurationError where a parameter of another policy has no place in this one."""
+    called = f"{cell.label} on {cell.task} cannot start from the policy of another cell"
+    hint = f"Let both tasks be seen and acted in alike, or take over fewer `layers` of {', '.join(own)}."
+    if name not in own:
+        raise ConfigurationError(f"{called}: it has no parameter '{name}'.", hint)
+    if value.shape != own[name].shape:
+        raise ConfigurationError(
+            f"{called}: '{name}' is {_sides(own[name])} here and {_sides(value)} there.", hint
+        )
+
+
+def _sides(value: Tensor) -> str:
+    return " x ".join(map(str, value.shape))
 
 
 _PLAIN = (

@@ -7,6 +7,7 @@ their directory, contents as of the last fsync of the file, and nothing else.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -22,6 +23,7 @@ class Power:
         self.operations = 0
         # Every file ever seen has a number of its own; inode numbers are used again.
         self.numbers: dict[int, int] = {}
+        self.unused = itertools.count()
         self.contents: dict[int, bytes] = {}
         self.names: dict[Path, dict[str, int | None]] = {}
         self.lock = threading.RLock()
@@ -56,9 +58,9 @@ class Power:
         return os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(self.root))
 
     def _number(self, inode: int) -> int:
-        return self.numbers.setdefault(
-            inode, len(self.numbers) + len(self.contents) + 1_000_000 * len(self.names)
-        )
+        if inode not in self.numbers:
+            self.numbers[inode] = next(self.unused)
+        return self.numbers[inode]
 
     def _forget(self, path: Any, directory: int | None) -> None:
         try:
