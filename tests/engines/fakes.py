@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from marlbench.engines.jobs import CellFailure, Tracked
-from marlbench.engines.slots import Slot
+from marlbench.engines.jobs import CellFailure, Report, Tracked
+from marlbench.engines.scheduler import Scheduler
+from marlbench.engines.slots import CpuSlots, Slot, Slots
 from marlbench.store.states import CellState, Failure, Job, State
 
 FAKE_JOB = Path(__file__).with_name("fake_job.py")
@@ -132,3 +133,14 @@ class Witness:
     def words(self, name: str) -> list[str]:
         """What happened to one job, in order."""
         return [line[0] for line in self.seen if line[1] == name]
+
+
+Run = Callable[..., tuple[Report, Witness]]
+
+
+def make(
+    store: FakeStore, engine: Any, slots: Slots | None = None, **options: Any
+) -> tuple[Scheduler, Witness]:
+    witness = Witness()
+    options = {"pauses": {}, "grace": 5.0, "cwd": store.folder} | options
+    return Scheduler(store, engine, slots or CpuSlots(4), store.command, witness, **options), witness

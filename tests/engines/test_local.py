@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from marlbench.engines.local import LIFELINE, LocalEngine, LocalProcess
+from marlbench.engines.jobs import Handle
+from marlbench.engines.local import LIFELINE, LocalEngine
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -23,13 +24,6 @@ raise SystemExit(7)
 """
 
 
-@pytest.fixture
-def engine() -> Iterator[LocalEngine]:
-    engine = LocalEngine()
-    yield engine
-    engine.close()
-
-
 def wait_for(question: Callable[[], object], seconds: float = 20.0) -> object:
     deadline = time.monotonic() + seconds
     while not (answer := question()):
@@ -38,7 +32,7 @@ def wait_for(question: Callable[[], object], seconds: float = 20.0) -> object:
     return answer
 
 
-def exit_code(process: LocalProcess) -> int:
+def exit_code(process: Handle) -> int:
     wait_for(lambda: process.poll() is not None)
     code = process.poll()
     assert code is not None

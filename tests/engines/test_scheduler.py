@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +20,11 @@ from marlbench.engines.devices import Gpu
 from marlbench.engines.jobs import Demand, Report, explain_exit
 from marlbench.engines.limits import Limits
 from marlbench.engines.local import LocalEngine, LocalProcess
-from marlbench.engines.scheduler import Scheduler
-from marlbench.engines.slots import CpuSlots, GpuSlots, Slots
+from marlbench.engines.slots import CpuSlots, GpuSlots
 from marlbench.errors import StoreError
-from marlbench.store.states import Failure, Job
+from marlbench.store.states import Failure
 
-from .fakes import FakeStore, Witness
-
-Run = Callable[..., tuple[Report, Witness]]
-
-
-@pytest.fixture
-def engine() -> Iterator[LocalEngine]:
-    engine = LocalEngine()
-    yield engine
-    engine.close()
-
-
-def make(
-    store: FakeStore, engine: Any, slots: Slots | None = None, **options: Any
-) -> tuple[Scheduler, Witness]:
-    witness = Witness()
-    options = {"pauses": {}, "grace": 5.0, "cwd": store.folder} | options
-    return Scheduler(store, engine, slots or CpuSlots(4), store.command, witness, **options), witness
-
-
-@pytest.fixture
-def run(store: FakeStore, engine: LocalEngine) -> Run:
-    def run(jobs: Sequence[Job], slots: Slots | None = None, **options: Any) -> tuple[Report, Witness]:
-        scheduler, witness = make(store, engine, slots, **options)
-        return scheduler.run(jobs, [cell for job in jobs for cell in job.cells]), witness
-
-    return run
+from .fakes import FakeStore, Run, Witness, make
 
 
 def after(seconds: float, action: Callable[[], None]) -> threading.Timer:
