@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -129,6 +130,9 @@ class Highway(BatchedEnvironment):
         self._row_keys = torch.zeros(rows, dtype=torch.int64)
         self._episode = torch.zeros(rows, dtype=torch.int64)
         self._keys = np.zeros(rows, np.int64)
+        # Rows that were drawn, and the ends of their episodes at the last step.
+        self._drawn: set[int] = set()
+        self._ends: dict[int, Callable[[], NDArray[np.uint8]]] = {}
         self._no = torch.zeros(rows, count, dtype=torch.bool, device=device)
         self._none_ended = torch.zeros(rows, dtype=torch.bool, device=device)
         self._nothing = torch.zeros(rows, count, device=device)
@@ -136,6 +140,7 @@ class Highway(BatchedEnvironment):
     def reset(self, keys: Tensor) -> Step:
         self._row_keys = keys.cpu().clone()
         self._episode.zero_()
+        self._ends = {}
         self._begin(np.arange(self.rows))
         return self.show()
 
@@ -159,6 +164,7 @@ class Highway(BatchedEnvironment):
         )
 
     def step(self, action: Tensor) -> Step:
+        self._ends = {}
         taken = action.to("cpu", torch.int64).numpy()
         fresh = np.flatnonzero(self.elapsed == 0)
         if len(fresh):
@@ -207,6 +213,7 @@ class Highway(BatchedEnvironment):
         rows = np.flatnonzero(ended)
         measured = np.zeros((self.rows, len(MEASURES)), np.float32)
         simulation.measure_rows(self.whole, self.tally, self.agents, measured)
+        self._ends = {row: self._kept(row) for row in self._drawn if ended[row]}
         self._episode += torch.from_numpy(ended)
         self._begin(rows)
         following = self._show(step.reward)
@@ -254,6 +261,25 @@ class Highway(BatchedEnvironment):
             identity=whom,
             final_identity=whom,
         )
+
+    def render(self, row: int) -> NDArray[np.uint8]:
+        """Each agent with its surroundings; see `drawing.draw_highway`."""
+        return self.record(row)()
+
+    def record(self, row: int) -> Callable[[], NDArray[np.uint8]]:
+        self._drawn.add(row)
+        return self._ends[row] if row in self._ends else self._kept(row)
+
+    def _kept(self, row: int) -> Callable[[], NDArray[np.uint8]]:
+        """What a row shows now, to be drawn later."""
+        real, whole, tally = self.real[row].copy(), self.whole[row].copy(), self.tally[row].copy()
+
+        def picture() -> NDArray[np.uint8]:
+            from marlbench.environments.traffic.highway.drawing import draw_highway
+
+            return draw_highway(real, whole, tally, self.agents, self.parameters.lanes)
+
+        return picture
 
     def state_dict(self) -> dict[str, object]:
         arrays = {
