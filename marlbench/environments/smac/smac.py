@@ -14,6 +14,7 @@ from marlbench.environments import contract
 from marlbench.environments.contract import AnyParameters, Discrete, EnvironmentSpecification
 from marlbench.environments.keys import derive
 from marlbench.environments.simulator import TensorSimulator
+from marlbench.environments.smac import influence
 from marlbench.environments.smac.battle import HEALTH, SHIELD, Battle, length
 from marlbench.environments.smac.scenarios import SCENARIOS
 from marlbench.environments.smac.scripts import Script
@@ -47,6 +48,25 @@ class SmacParameters(contract.Parameters):
     sparse_reward: bool = Field(default=False, description="1 for a win, -1 for a loss, nothing else")
     episode_limit: int | None = Field(
         default=None, ge=1, le=10_000, description="steps of an episode; the scenario's own by default"
+    )
+    representation: Literal["units", "influence_map"] = Field(
+        default="units",
+        description="what is seen and done: smacv2's contract, or maps and actions that no scenario changes",
+        json_schema_extra={"legacy": "units"},
+    )
+    map_size: int = Field(
+        default=37,
+        ge=3,
+        le=101,
+        description="cells of a side of an influence map",
+        json_schema_extra={"legacy": 37},
+    )
+    map_decay: float = Field(
+        default=0.5,
+        gt=0,
+        lt=1,
+        description="what of an influence is left one map unit away",
+        json_schema_extra={"legacy": 0.5},
     )
 
     @field_validator("scenario")
@@ -82,17 +102,23 @@ class Smac(TensorSimulator):
             SmacParameters(scenario="terran_5_vs_5", episode_limit=5, extended_partial_observability=True),
             SmacParameters(scenario="protoss_10_vs_11", episode_limit=4, enemies="focus_fire"),
             SmacParameters(scenario="zerg_5_vs_5", episode_limit=4, enemies="retreat", sparse_reward=True),
+            SmacParameters(
+                scenario="terran_5_vs_5", episode_limit=4, representation="influence_map", map_size=5
+            ),
         ]
 
     def __init__(self, parameters: SmacParameters, rows: int, device: torch.device) -> None:
         scenario = SCENARIOS[parameters.scenario]
         self.options, self.scenario = parameters, scenario
-        names, of_state = observation_names(scenario), state_names(scenario)
+        maps = parameters.representation == "influence_map"
+        size = parameters.map_size
+        names = influence.observation_names(size) if maps else observation_names(scenario)
+        of_state = influence.state_names(size) if maps else state_names(scenario)
         self.specification = EnvironmentSpecification(
             agents=tuple(f"ally_{ally}" for ally in range(scenario.allies)),
             observation_size=len(names),
             state_size=len(of_state),
-            action=Discrete(scenario.actions),
+            action=Discrete(influence.ACTIONS if maps else scenario.actions),
             metrics=("win_rate", "dead_allies", "dead_enemies"),
             episode_limit=parameters.episode_limit or scenario.limit,
             masks_actions=True,
@@ -100,15 +126,15 @@ class Smac(TensorSimulator):
         )
         super().__init__(parameters, rows, device)
         self.battle = Battle(scenario, rows, device)
-        self.view = View(self.battle, parameters.extended_partial_observability)
+        units = View(self.battle, parameters.extended_partial_observability)
+        self.view = influence.InfluenceView(units, size, parameters.map_decay) if maps else units
         self.enemies = Script(self.battle, parameters.enemies, "enemies")
         self._teams = Teams(scenario, device)
         self._last_action = torch.full((scenario.allies, rows), NOBODY, dtype=torch.int64, device=device)
         self._sighted = torch.full((scenario.enemies, rows), NOBODY, dtype=torch.int64, device=device)
-        units = self.battle.units
-        self._own = torch.arange(units, device=device).unsqueeze(1)
-        self._goal = self._own.expand(units, rows).clone()
-        self._course = torch.zeros(2, units, rows, device=device)
+        self._own = torch.arange(self.battle.units, device=device).unsqueeze(1)
+        self._goal = self._own.expand(-1, rows).clone()
+        self._course = torch.zeros(2, self.battle.units, rows, device=device)
         direction = torch.zeros(2, scenario.actions, device=device)
         direction[:, MOVES : MOVES + len(DIRECTIONS)] = torch.tensor(DIRECTIONS, device=device).T
         self._direction = direction
@@ -152,7 +178,7 @@ class Smac(TensorSimulator):
         battle = self.battle
         before = battle.unit[HEALTH, battle.allies :] + battle.unit[SHIELD, battle.allies :]
         living = battle.unit[HEALTH, battle.allies :] > 0
-        self._order(action.T)
+        self._order(self.view.translated(action.T))
         self.enemies.begin()
         for loop in range(LOOPS_PER_STEP):
             if loop:

@@ -94,7 +94,7 @@ class View:
         self._state_action = self._state[of_allies + of_enemies :].view(allies, scenario.actions, rows)
         # Everybody's other allies, [ally, ally - 1].
         others = [[other for other in range(allies) if other != ally] for ally in range(allies)]
-        self._others = torch.tensor(others, dtype=torch.int64, device=battle.device).view(allies, -1)
+        self.others = torch.tensor(others, dtype=torch.int64, device=battle.device).view(allies, -1)
         self._kinds = torch.tensor(scenario.kinds, device=battle.device).view(1, -1, 1)
         self._number = torch.arange(allies, device=battle.device).view(-1, 1, 1)
         self._everybody = torch.arange(allies, device=battle.device).unsqueeze(1)
@@ -105,12 +105,27 @@ class View:
         traits = battle.traits
         allies = slice(0, battle.allies)
         one_range = torch.ones_like(traits["sight"][allies])
-        self._sight = traits["sight"][allies] if scenario.sight is None else one_range * scenario.sight
+        self.sight = traits["sight"][allies] if scenario.sight is None else one_range * scenario.sight
         self.shoot = traits["shoot"][allies] if scenario.shoot is None else one_range * scenario.shoot
-        self._share_of_sight = self._sight.reciprocal()
+        self._share_of_sight = self.sight.reciprocal()
         self._share_of_health = traits["health"].reciprocal()
         self._share_of_shield = traits["shield"].clamp(min=1).reciprocal()
         self._types = (battle.kind.unsqueeze(1) == self._kinds).to(battle.dtype)
+
+    def translated(self, action: Tensor) -> Tensor:
+        """Actions [ally, row] as actions of the contract, which they are."""
+        return action
+
+    def enemies_in(self, observation: Tensor) -> Tensor:
+        """What an observation [row, ally, feature] shows of the enemies: [row, ally, enemy, feature]."""
+        end = 4 + self._enemy.shape[1] * self._enemy.shape[2]
+        return observation[..., 4:end].unflatten(2, self._enemy.shape[1:3])
+
+    def allies_in(self, observation: Tensor) -> Tensor:
+        """What an observation [row, ally, feature] shows of the other allies: [row, ally, other ally, feature]."""
+        begin = 4 + self._enemy.shape[1] * self._enemy.shape[2]
+        end = begin + self._other.shape[1] * self._other.shape[2]
+        return observation[..., begin:end].unflatten(2, self._other.shape[1:3])
 
     def write(self, last_action: Tensor, sighted: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """What the rows show, after `battle.look`.
@@ -128,13 +143,13 @@ class View:
         ours, theirs = alive[:allies], alive[allies:]
         across, gap = battle.across, battle.across_gap
         # The dead are far from everybody, so distances alone tell who is there.
-        visible = across < self._sight.unsqueeze(1)
+        visible = across < self.sight.unsqueeze(1)
         in_range = across <= self.shoot.unsqueeze(1)
         share = self._share_of_sight.unsqueeze(1)
         place = battle.unit[:2, :allies]
-        among_gap = battle.place[:, self._others] - battle.place[:, :allies].unsqueeze(2)
+        among_gap = battle.place[:, self.others] - battle.place[:, :allies].unsqueeze(2)
         among = length(among_gap)
-        near = (among < self._sight.unsqueeze(1)) & ours.unsqueeze(1)
+        near = (among < self.sight.unsqueeze(1)) & ours.unsqueeze(1)
         available, shootable = self._write_actions(ours, theirs, place, in_range, among)
         if sighted is not None:
             visible = self._first_seen(visible, sighted, ours, theirs)
@@ -160,10 +175,10 @@ class View:
         other, near_share = self._other, near.to(battle.dtype)
         other[:, :, 0] = near_share
         if scenario.types:
-            torch.mul(near_share.unsqueeze(2), self._types[self._others], out=other[:, :, -scenario.types :])
-        torch.mul(near_share, health[self._others], out=other[:, :, 4])
+            torch.mul(near_share.unsqueeze(2), self._types[self.others], out=other[:, :, -scenario.types :])
+        torch.mul(near_share, health[self.others], out=other[:, :, 4])
         if scenario.ally_shield and shield is not None:
-            torch.mul(near_share, shield[self._others], out=other[:, :, 5])
+            torch.mul(near_share, shield[self.others], out=other[:, :, 5])
         near_share = near_share * share
         torch.mul(among, near_share, out=other[:, :, 1])
         torch.mul(among_gap[0], near_share, out=other[:, :, 2])
@@ -209,7 +224,7 @@ class View:
         # Healing within range, [ally, ally, row]; nobody heals those who fly, nor themselves.
         patients = ours & ~healer
         reachable = torch.zeros(allies, allies, battle.rows, dtype=torch.bool, device=battle.device)
-        index = self._others.unsqueeze(2).expand(-1, -1, battle.rows)
+        index = self.others.unsqueeze(2).expand(-1, -1, battle.rows)
         reachable.scatter_(1, index, among <= self.shoot.unsqueeze(1))
         reachable &= patients.unsqueeze(0)
         all_patients = patients.unsqueeze(0) & ours.unsqueeze(1) if self.extended else reachable
