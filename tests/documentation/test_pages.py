@@ -94,8 +94,8 @@ def test_parameters(name: str) -> None:
     check_fields(name, load("environments", name).Parameters)
 
 
-def check_fields(name: str, model: Any) -> None:
-    described = [tuple(row) for row in rows(read("docs/suites.md"), f"`{name}`")]
+def check_fields(name: str, model: Any, page: str = "docs/suites.md") -> None:
+    described = [tuple(row) for row in rows(read(page), f"`{name}`")]
     fields = []
     for field, found in model.model_fields.items():
         default = "required"
