@@ -17,10 +17,10 @@ from marlbench.environments.storage.devices import (
 )
 from marlbench.environments.storage.layout import (
     AGENT,
+    ASKED_PLACER,
     MARK,
     MIGRATOR,
     NEVER,
-    PLACER,
     TIME,
     Feed,
     Feeds,
@@ -117,7 +117,7 @@ def step_rows(
     devices = rules.table.shape[0]
     for number in range(rows.pages.shape[0]):
         for agent in range(2):
-            player = rows.state[number].whole[PLACER + agent]
+            player = rows.state[number].whole[ASKED_PLACER + agent]
             code = action[number, agent]
             if own[agent] and (code >= devices or (code < 0 and player != -1 - code)):
                 return number

@@ -212,7 +212,7 @@ class StoragePlacement(BatchedEnvironment):
                 for own, code, present in zip(
                     self._own,
                     action[row],
-                    self.systems.row.state["whole"][row, layout.PLACER :],
+                    self.systems.row.state["whole"][row, layout.ASKED_PLACER :],
                     strict=False,
                 )
             ]

@@ -44,8 +44,11 @@ DEVICE_FIELDS = 5
     FAST,  # requests served by the fastest device alone
     WARM_UP,  # requests that do not count
     MARK,  # requests done when the present segment began
+    ASKED_PLACER,  # players that were asked for: `hindsight` lets others play
+    ASKED_MIGRATOR,
+    HORIZON,  # requests within which a page has to be used again, of the players that know
     WHOLE_FIELDS,
-) = range(23)
+) = range(26)
 
 # Of a row, float64, microseconds.
 (
@@ -76,8 +79,10 @@ BINS = 1 << (31 - BIN_SHIFT)
 
 # Built-in players, in the order of `parameters.PLACEMENTS` and `parameters.MIGRATIONS`; -1 is the agent.
 AGENT = -1
-FAST_ONLY, SLOW_ONLY, PLACE_LRU, PLACE_LFU, CDE, HPS, PLACE_ORACLE = range(7)
-NO_MIGRATION, COLD_EVICTION, HOTNESS, PERIODIC, MIGRATE_ORACLE = range(5)
+FAST_ONLY, SLOW_ONLY, PLACE_LRU, PLACE_LFU, CDE, HPS, PLACE_ORACLE, PLACE_HINDSIGHT = range(8)
+NO_MIGRATION, COLD_EVICTION, HOTNESS, PERIODIC, MIGRATE_ORACLE, MIGRATE_HINDSIGHT = range(6)
+# Rules that only `hindsight` plays.
+WITHIN, WITHIN_AND_WRITES = 8, 9
 
 # What placement is paid, in the order of the parameter.
 SIBYL, SIBYL_CODE, HARMONIA = range(3)

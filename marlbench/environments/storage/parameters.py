@@ -12,8 +12,8 @@ from marlbench.environments.storage.workloads.names import CALIBRATED, PATTERNS,
 
 AGENT = "agent"
 # The order is that of the kernel's codes.
-PLACEMENTS = ("fast_only", "slow_only", "lru", "lfu", "cde", "hps", "oracle")
-MIGRATIONS = ("none", "cold_eviction", "hotness", "periodic", "oracle")
+PLACEMENTS = ("fast_only", "slow_only", "lru", "lfu", "cde", "hps", "oracle", "hindsight")
+MIGRATIONS = ("none", "cold_eviction", "hotness", "periodic", "oracle", "hindsight")
 
 Positive = Annotated[int, Field(ge=1, le=10**9)]
 WorkloadName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -55,11 +55,13 @@ class StorageParameters(contract.Parameters):
         description="requests come at their times, or each when the one before is done (one outstanding)",
     )
     load: FiniteFloat = Field(default=1.0, gt=0, description="times between requests are divided by it")
-    placement: Literal["agent", "fast_only", "slow_only", "lru", "lfu", "cde", "hps", "oracle"] = Field(
+    placement: Literal[
+        "agent", "fast_only", "slow_only", "lru", "lfu", "cde", "hps", "oracle", "hindsight"
+    ] = Field(
         default="agent", description="who places: the agent, or a built-in player while the other learns"
     )
-    migration: Literal["agent", "none", "cold_eviction", "hotness", "periodic", "oracle"] = Field(
-        default="agent", description="who migrates, likewise"
+    migration: Literal["agent", "none", "cold_eviction", "hotness", "periodic", "oracle", "hindsight"] = (
+        Field(default="agent", description="who migrates, likewise")
     )
     reward: Literal["sibyl", "sibyl_code", "harmonia"] = Field(
         default="sibyl", description="what placement is paid"

@@ -11,6 +11,7 @@ from marlbench.environments.storage.layout import (
     COUNT,
     DEVICE,
     FAST_ONLY,
+    HORIZON,
     HOTNESS,
     HPS,
     LAST,
@@ -20,7 +21,10 @@ from marlbench.environments.storage.layout import (
     PLACE_LRU,
     RULE,
     SLOW_ONLY,
+    TIME,
     USED,
+    WITHIN,
+    WITHIN_AND_WRITES,
     Row,
     Rules,
 )
@@ -48,6 +52,15 @@ def place(row: Row, rules: Rules, placer: int, first: int, count: int, write: in
     if placer == HPS:
         for device in range(last):
             if accesses >= max(1, rules.hot >> device):
+                return device
+        return last
+    if placer in (WITHIN, WITHIN_AND_WRITES):
+        # Each device farther from the fastest has eight times the horizon.
+        if write and placer == WITHIN:
+            return 0
+        away, horizon = next_use - row.state.whole[TIME], row.state.whole[HORIZON]
+        for device in range(last):
+            if away <= horizon << 3 * device and gains(row, device, count, next_use):
                 return device
         return last
     # The oracle. What is written now costs the fastest device less than any other, whenever it is used again.

@@ -83,9 +83,9 @@ def replay(
         placement, migration: players; none that knows the future.
         size: bytes that are read at a time.
     """
-    if "oracle" in (placement, migration):
+    if {"oracle", "hindsight"} & {placement, migration}:
         raise MarlbenchError(
-            "the oracle knows the future, and a stream has none.", "Use `simulate` on a part of it."
+            "oracle and hindsight know the future, and a stream has none.", "Use `simulate` on a part of it."
         )
     assert parameters.trace is not None
     path, name = Path(parameters.trace), parameters.trace_format

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ from marlbench.environments.storage.devices import PAGE_BYTES, table
 from marlbench.environments.storage.layout import Feed, Feeds, Row, Rules
 from marlbench.environments.storage.parameters import MIGRATIONS, PLACEMENTS, StorageParameters
 from marlbench.environments.storage.workloads.workload import Workload
+
+if TYPE_CHECKING:
+    from marlbench.environments.storage.hindsight import Rehearsal
 
 MEASURES = (
     "latency_mean",
@@ -49,7 +54,8 @@ class Systems:
         capacity = max(_capacities(parameters, pages)[:-1])
         self.row = Row(
             pages=np.zeros((rows, pages, layout.PAGE_FIELDS), np.int32),
-            heaps=np.zeros((rows, devices - 1, capacity + 1), np.int32),
+            # What one device evicts is in the next one's heap before that makes room.
+            heaps=np.zeros((rows, devices - 1, min(pages, 2 * capacity + 1)), np.int32),
             state=np.zeros(rows, layout.STATE),
         )
         self.rules = Rules(
@@ -134,13 +140,31 @@ class Systems:
 
     def let_play(self, row: int, placer: int, migrator: int) -> None:
         """Players of a row that has not begun: numbers of built-in ones, or -1 for agents."""
+        whole = self.row.state[row]["whole"]
+        whole[layout.ASKED_PLACER], whole[layout.ASKED_MIGRATOR] = placer, migrator
+        if placer == layout.PLACE_HINDSIGHT or migrator == layout.MIGRATE_HINDSIGHT:
+            workload = self.workloads[row]
+            assert workload is not None
+            self.play(row, *self._rehearsal.best(workload, placer, migrator))
+        else:
+            self.play(row, placer, migrator)
+
+    @cached_property
+    def _rehearsal(self) -> Rehearsal:
+        from marlbench.environments.storage.hindsight import Rehearsal
+
+        return Rehearsal(self.parameters, self.row.pages.shape[1], self.feeds.arrivals.shape[1])
+
+    def play(self, row: int, placer: int, migrator: int, horizon: int = 0) -> None:
+        """These play, whoever was asked for; `horizon` is of the rules that `hindsight` knows."""
         state = self.row.state[row]
         whole = state["whole"]
-        whole[layout.PLACER], whole[layout.MIGRATOR] = placer, migrator
-        whole[layout.RULE] = {layout.PLACE_LFU: layout.LFU, layout.PLACE_ORACLE: layout.BELADY}.get(
-            placer, layout.LRU
+        whole[layout.PLACER], whole[layout.MIGRATOR], whole[layout.HORIZON] = placer, migrator, horizon
+        knows = placer in (layout.PLACE_ORACLE, layout.WITHIN, layout.WITHIN_AND_WRITES)
+        whole[layout.RULE] = (
+            layout.BELADY if knows else layout.LFU if placer == layout.PLACE_LFU else layout.LRU
         )
-        whole[layout.FUTURE] = placer == layout.PLACE_ORACLE or migrator == layout.MIGRATE_ORACLE
+        whole[layout.FUTURE] = knows or migrator == layout.MIGRATE_ORACLE
         if whole[layout.FUTURE]:
             self.foresee(row)
         if placer == layout.FAST_ONLY:
