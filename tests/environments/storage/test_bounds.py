@@ -47,7 +47,7 @@ def short(seed: int, count: int, interval: float) -> Workload:
     requests[:, 0] = random.choice([0, 3, 6], count)
     requests[:, 1] = random.integers(1, 4, count)
     requests[:, 2] = random.random(count) < 0.5
-    return Workload(np.cumsum(random.exponential(interval, count)), requests, 9)
+    return Workload(np.cumsum(random.exponential(interval, count)).astype(np.float64), requests, 9)
 
 
 def told(configuration: str, **more: Any) -> StorageParameters:
@@ -173,7 +173,7 @@ def misses_of(placement: str, configuration: str, trace: list[int], devices: int
         middle_share=1.5 / distinct,
     )
     requests = np.array([[page, 1, 1] for page in trace], np.int32)
-    systems = begun(parameters, Workload(np.arange(len(trace)) * 1e6, requests, 6))
+    systems = begun(parameters, Workload(1e6 * np.arange(len(trace), dtype=np.float64), requests, 6))
     misses = 0
     own, reward, (over, ended) = np.zeros(2, bool), np.zeros((1, 2), np.float32), np.zeros((2, 1), bool)
     for page in trace:
@@ -185,18 +185,16 @@ def misses_of(placement: str, configuration: str, trace: list[int], devices: int
 
 
 def test_rows_side_by_side_do_not_reach_into_each_others_order() -> None:
-    """Large evictions of a fast device into a smaller one, whose heap holds them for a moment."""
-    parameters = told(
-        "hmdl",
-        workload="calibrated_proj_0",
-        placement="oracle",
-        migration="oracle",
-        fast_share=0.05,
-        middle_share=0.02,
-    )
-    alone = [
-        simulate("oracle", 1_500, migration="oracle", parameters=parameters, rows=rows, seed=3).measures
-        for rows in (1, 3)
-    ]
-    for name, value in alone[0].items():
-        assert value[0] == alone[1][name][0], name
+    """Ten pages evicted at once to a device with room for ten that is full: its heap holds twenty for a moment."""
+    parameters = told("hml", placement="oracle", migration="none", fast_share=0.251, middle_share=0.251)
+    requests = np.array([[10 * (number % 4), 10, 1] for number in range(12)], np.int32)
+    systems = begun(parameters, Workload(1e6 * np.arange(12, dtype=np.float64), requests, 40), rows=2)
+    reward, (over, ended) = np.zeros((2, 2), np.float32), np.zeros((2, 2), bool)
+    nothing, own = np.zeros((2, 2), np.int64), np.zeros(2, bool)
+    for _ in range(12):
+        driver.step_rows(systems.row, systems.feeds, systems.rules, nothing, 0, reward, over, ended, own)
+        devices = systems.row.pages[:, :, layout.DEVICE]
+        for row in range(2):
+            found = np.bincount(devices[row], minlength=3).tolist()
+            assert found == systems.row.state["devices"][row, :3, layout.USED].tolist()
+        assert (devices[0] == devices[1]).all()
