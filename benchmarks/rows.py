@@ -177,7 +177,7 @@ def _replay() -> Sample:
     return {name: float(v) for name, v in measure.script(sys.executable, "measure_replay.py").items()}
 
 
-# What is asked of the simulators of social dilemmas, in environment steps a CPU-second with random actions.
+# What is asked of the simulators of social dilemmas and of navigation: steps a CPU-second with random actions.
 _SIMULATORS = {
     "iterated": 300_000,
     "iterated_mixed": 300_000,
@@ -185,6 +185,8 @@ _SIMULATORS = {
     "fishery": 500_000,
     "harvest": 30_000,
     "clean_up": 30_000,
+    "navigation": 150_000,
+    "navigation_walker": 150_000,
 }
 
 
@@ -197,6 +199,18 @@ def _fast_enough(of: dict[str, Sample]) -> tuple[str, bool]:
     (sample,) = of.values()
     said = ", ".join(f"{name} {speed:,.0f}" for name, speed in sample.items())
     return said, all(sample[name] >= floor for name, floor in _SIMULATORS.items())
+
+
+def _highway() -> Sample:
+    timed = measure.script(sys.executable, "time_highway.py", "--samples", "3")
+    return {name: float(speed) for name, speed in timed["decisions_per_cpu_second"].items()}
+
+
+def _times_highway_env(of: dict[str, Sample]) -> tuple[str, bool]:
+    (sample,) = of.values()
+    ours, theirs = sample["marlbench"], sample["highway-env"]
+    said = f"{ours / theirs:,.0f} x ({ours:,.0f} against {theirs:.1f} decisions a CPU-second)"
+    return said, ours / theirs >= 300
 
 
 def _fits(of: dict[str, Sample]) -> tuple[str, bool]:
@@ -291,10 +305,26 @@ ROWS = {
         _fits,
     ),
     "simulators": Row(
-        "simulators of social dilemmas with random actions, 1,024 rows (harvest and clean_up: 64), steps a CPU-second",
-        "300,000; fishery 500,000; harvest and clean_up 30,000",
+        "simulators of social dilemmas and navigation, random actions, 1,024 rows (harvest, clean_up: 64)",
+        "300,000 a CPU-second; fishery 500,000; harvest and clean_up 30,000; navigation 150,000",
         {"marlbench": _simulators},
         _fast_enough,
+    ),
+    "highway": Row(
+        "the highway: 5 agents with random actions among 50 other vehicles, 256 rows, and highway-env in the same process",
+        "300 x highway-env",
+        {"marlbench and highway-env": _highway},
+        _times_highway_env,
+    ),
+    "iplan": Row(
+        "iPLAN on the native highway, 8 environments x 90 steps, 15 epochs, inference too: whole training",
+        "30 a CPU-second",
+        {
+            "marlbench": _ours(
+                *("--task", "highway", "--method", "iplan", "--length", "90", "--rollouts", "2")
+            )
+        },
+        _at_least(30),
     ),
     "storage": Row(
         "storage placement, 64 systems: LRU inside, a step with a policy outside; libcachesim's LRU from Python",

@@ -1,6 +1,7 @@
-"""Speed of the simulators of social dilemmas with random actions on one core: prints one JSON, task -> figures.
+"""Speed of the simulators of social dilemmas and of navigation on one core, with random actions.
 
-Actions are drawn before the clock starts; what is timed is `step` alone, with its observations, ends and new episodes.
+Prints one JSON, task -> figures. Actions are drawn before the clock starts; what is timed is `step` alone, with its
+observations, ends and new episodes.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ TASKS: dict[str, tuple[str, dict[str, object], int, int]] = {
     "fishery": ("common_pool", {}, 1024, 200),
     "harvest": ("harvest", {}, 64, 200),
     "clean_up": ("clean_up", {}, 64, 200),
+    "navigation": ("navigation", {}, 1024, 200),
+    "navigation_walker": ("navigation", {"walker": True}, 1024, 200),
 }
 ACTIONS = 64
 

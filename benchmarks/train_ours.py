@@ -20,7 +20,6 @@ from marlbench.store.execution import prepare_torch
 from marlbench.training.trainer import Trainer
 
 SUITE = str(Path(__file__).parent / "suites" / "speed.yaml")
-ROLLOUT = 128
 # More than any run here reaches, so that the end of training is never timed.
 STEPS = 10_000_000
 
@@ -37,7 +36,8 @@ def main() -> None:
     parser.add_argument("--method", default="ippo", help="entry of suites/speed.yaml")
     parser.add_argument("--warm-up", type=int, default=1, help="rollouts that are not timed")
     parser.add_argument("--seeds", type=int, default=1, help="trained together in one job")
-    parser.add_argument("--rollouts", type=int, default=20, help="timed rollouts of 128 joint steps")
+    parser.add_argument("--rollouts", type=int, default=20, help="timed rollouts")
+    parser.add_argument("--length", type=int, default=128, help="joint steps of a rollout")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
@@ -52,7 +52,7 @@ def main() -> None:
     )
 
     def rollout(trainer: Trainer) -> None:
-        for _ in range(ROLLOUT):
+        for _ in range(arguments.length):
             trainer.advance()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
