@@ -311,7 +311,7 @@ ROWS = {
         _fast_enough,
     ),
     "highway": Row(
-        "the highway: 5 agents with random actions among 50 other vehicles, 256 rows, and highway-env in the same process",
+        "the highway: 5 agents with random actions among 50 others, 256 rows, and highway-env in the same process",
         "300 x highway-env",
         {"marlbench and highway-env": _highway},
         _times_highway_env,
