@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test test-slow lint regress bench constraints clean force
+.PHONY: help quickstart test test-slow test-cluster lint regress bench constraints clean force
 
 help: ## tell the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 20
@@ -22,6 +22,10 @@ test: .venv/dev.stamp ## set up and run the tests
 
 test-slow: .venv/dev.stamp ## the longer checks
 	@"$(BIN)/python" -m pytest -m slow $(ARGS)
+
+test-cluster: .venv/cluster.stamp ## engines against a real Slurm, Ray, PostgreSQL and MLflow; as root, some 30 minutes
+	@tests/cluster/install.sh
+	@TEST_CLUSTER=1 "$(BIN)/python" -m pytest tests/cluster $(ARGS)
 
 lint: .venv/dev.stamp ## ruff and mypy
 	@"$(BIN)/python" -m ruff check .
@@ -45,7 +49,7 @@ clean: ## remove the environments and what tests and benchmarks left; results st
 
 # An environment knows the directory it was made for: a clone that was moved gets a new one.
 ifneq ($(shell cat .venv/state 2>/dev/null),$(CURDIR))
-.venv/use.stamp .venv/dev.stamp: force
+.venv/use.stamp .venv/dev.stamp .venv/cluster.stamp: force
 endif
 
 .venv/%.stamp: pyproject.toml constraints.txt

@@ -1,6 +1,6 @@
 """Makes .venv and installs marlbench into it with the versions of constraints.txt. The Makefile calls it.
 
-Usage: python tools/set_up.py use|dev, in the repository's root, with any Python that marlbench supports.
+Usage: python tools/set_up.py use|dev|cluster, in the repository's root, with any Python that marlbench supports.
 
 What is to be installed is resolved first, which changes nothing; then .venv/state says `unfinished` until all of it is
 installed, and the stamp that the Makefile compares with pyproject.toml is written last. An environment that is found
@@ -22,7 +22,8 @@ from typing import Any
 ENVIRONMENT = Path(".venv")
 STATE = ENVIRONMENT / "state"
 UNFINISHED = "unfinished"
-EXTRAS = {"use": ("mpe",), "dev": ("mpe", "dev")}
+# Each kind has what those before it have.
+EXTRAS = {"use": ("mpe",), "dev": ("mpe", "dev"), "cluster": ("mpe", "dev", "slurm", "ray", "server")}
 # The installer and what builds an editable install; at hand in the environment, a change of pyproject.toml needs no
 # network while nothing new is asked for.
 INSTALLERS = ("pip", "hatchling", "editables")
@@ -136,7 +137,7 @@ def set_up(kind: str) -> None:
         write_state(os.getcwd())
         raise
     write_state(os.getcwd())
-    for done in ("use", "dev") if kind == "dev" else ("use",):
+    for done in list(EXTRAS)[: list(EXTRAS).index(kind) + 1]:
         (ENVIRONMENT / f"{done}.stamp").touch()
 
 

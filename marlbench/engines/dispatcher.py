@@ -128,7 +128,9 @@ class Dispatcher:
             orders: dict[str, Tracked] = {}
             for tracked in wanting:
                 states = self._store.states(tracked.cells)
-                tracked.attempts = attempts(states)
+                running = self._store.running(tracked.job.id)
+                # How the attempt ends that is under way is news.
+                tracked.attempts = attempts(states) - running
                 ticket = self._tickets.read(tracked.job)
                 if ticket is not None:
                     self._held[tracked.job.id] = ticket

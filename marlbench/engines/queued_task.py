@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from marlbench.engines.forking import ForkedProcess
 from marlbench.engines.handles import LIFELINE
 from marlbench.engines.local import LocalEngine, LocalProcess
-from marlbench.engines.queues import Order
+from marlbench.engines.queues import Order, Resources
 from marlbench.store import cancelling, inspection
 
 RETRIES = 2
@@ -117,3 +119,18 @@ class Task:
         self._told = True
         if self._process is not None:
             self._process.terminate()
+
+
+def main(words: Sequence[str]) -> int:
+    """For queues that start commands: the job's directory, then its command; returns the exit code."""
+    directory, *argv = words
+    nothing = Resources(gpus=0, cpus=0, memory=0)
+    try:
+        return Task(Order("", tuple(argv), {}, Path.cwd(), Path(directory), nothing))()
+    except Ended as ended:
+        print(f"error: {ended}", flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
