@@ -84,7 +84,7 @@ def test_what_a_cell_resolves_to(suites: Path) -> None:
     assert (cell.rows, cell.steps, cell.dtype) == (4, 1000, "float32")
     assert cell.protocol["episodes"] == 32
     assert cell.score == {"metric": "return_mean", "low": -10.0, "high": 0.0, "source": "a coin"}
-    assert cell.omitted == ()
+    assert cell.omitted == ("protocol.pictures",)
 
 
 def test_task_entry_and_external_simulator(suites: Path) -> None:
@@ -321,7 +321,7 @@ def test_legacy_values_stay_out_of_the_identity(suites: Path) -> None:
     assert new.identity()["hyperparameters"]["anneal"] is True
     assert "anneal" not in old.identity()["hyperparameters"]
     assert old.hyperparameters["anneal"] is False
-    assert old.omitted == ("hyperparameters.anneal",)
+    assert old.omitted == ("hyperparameters.anneal", "protocol.pictures")
 
 
 def test_several_suites(suites: Path) -> None:
