@@ -29,6 +29,7 @@ from marlbench.algorithms.storage_columns import HARMONIA_COLUMNS, MIGRATION, PL
 from marlbench.algorithms.system_learning import SystemHyperparameters, SystemLearning
 from marlbench.algorithms.value_heads import CategoricalHead, ExpectedHead, ReturnHead
 from marlbench.environments.contract import EnvironmentSpecification, Step
+from marlbench.errors import ConfigurationError
 
 
 class HarmoniaHyperparameters(SystemHyperparameters):
@@ -63,6 +64,7 @@ class Harmonia(SystemLearning):
     def __init__(self, setting: Setting, hyperparameters: HarmoniaHyperparameters) -> None:
         super().__init__(setting, hyperparameters, "harmonia")
         options, device = hyperparameters, setting.device
+        _check_delay(setting.specification, options.migration_delay)
         columns = Columns("harmonia", setting.specification, HARMONIA_COLUMNS, device)
         lead = (self.apart.stack, self.lanes)
         self.placed = StepReplay(
@@ -143,3 +145,14 @@ class Harmonia(SystemLearning):
             (sizes, options.migration_batch, options.migration_replay + options.migration_delay),
         ]
         return cls._memory(rows, seeds, networks, options)
+
+
+def _check_delay(specification: EnvironmentSpecification, delay: int) -> None:
+    """Raises ConfigurationError where the task pays migration at another time than these hyperparameters say."""
+    told = (specification.paid_after or {}).get(MIGRATION, delay)
+    if told != delay:
+        raise ConfigurationError(
+            f"harmonia expects the reward of migration {delay} requests after a decision (`migration_delay`), and this "
+            f"task pays it after {told} (`migration_window`).",
+            hint=f"Give harmonia `migration_delay: {told}`, or the task `migration_window: {delay}`.",
+        )

@@ -86,6 +86,8 @@ class EnvironmentSpecification:
         built_in: players that come with the task: name of an agent -> names of players that may decide for it. The
             action -1 - i leaves an agent's decisions to its player i; it is no part of the action space, an
             episode keeps to what its first step chose, and masks do not count. None where there are none.
+        paid_after: steps from a decision to its reward, its own step counted, for agents that are paid later than at
+            once: name of an agent -> steps. None where there are none.
     """
 
     agents: tuple[str, ...]
@@ -101,6 +103,7 @@ class EnvironmentSpecification:
     features: tuple[str, ...] = ()
     entities: Entities | None = None
     built_in: Mapping[str, tuple[str, ...]] | None = None
+    paid_after: Mapping[str, int] | None = None
 
 
 @dataclass

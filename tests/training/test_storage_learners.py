@@ -279,6 +279,13 @@ def test_other_tasks_are_refused(tmp_path: Path) -> None:
         )
 
 
+def test_migration_is_paid_when_harmonia_expects_it(tmp_path: Path) -> None:
+    trainer("harmonia", tmp_path)
+    with pytest.raises(ConfigurationError, match=r"5 requests after a decision .* after 9") as caught:
+        trainer("harmonia", tmp_path, migration_window=9)
+    assert "`migration_delay: 9`" in str(caught.value.hint)
+
+
 def test_a_described_policy_comes_back(tmp_path: Path) -> None:
     for case in SMALL:
         policy = trainer(case, tmp_path).algorithm.policy

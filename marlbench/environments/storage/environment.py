@@ -87,6 +87,7 @@ class StoragePlacement(BatchedEnvironment):
             skips_steps=True,
             features=columns,
             built_in={"placement": PLACEMENTS, "migration": MIGRATIONS},
+            paid_after={"migration": parameters.migration_window},
         )
         self.systems = Systems(parameters, rows, pages, requests)
         self._own = np.array([parameters.placement == AGENT, parameters.migration == AGENT])
