@@ -263,9 +263,16 @@ class Estimates:
     def most_seeds(self, cell: Cell, seeds: int) -> int:
         """The largest number of such cells up to `seeds` that fit in one job.
 
+        Whatever fits, no more rows than one instance of the environment should have: a row may be a game.
+
         Raises:
             UsageError, StoreError: not even one does.
         """
+        from marlbench.plugins import load
+
+        rows = load("environments", cell.environment.partition(":")[0]).maximum_rows
+        if rows is not None:
+            seeds = max(1, min(seeds, rows // cell.rows))
         low, high = 0, seeds
         while low < high:
             middle = (low + high + 1) // 2

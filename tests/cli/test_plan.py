@@ -13,6 +13,7 @@ from marlbench.catalog.matrix import Matrix, resolve
 from marlbench.cli.plan import PROCESS_BYTES, Machine, Plan, make_plan, makespan
 from marlbench.cli.plan_text import show_plan, to_json
 from marlbench.engines.devices import Devices, Gpu
+from marlbench.environments.matrix_games.game import MatrixGame
 from marlbench.errors import STORE, USAGE, MarlbenchError
 from marlbench.store.states import CellState, Failure, State
 from marlbench.store.store import Store
@@ -90,6 +91,15 @@ def test_seeds_are_spread_over_idle_slots(matrix: Matrix) -> None:
 def test_seeds_per_job_is_a_users_choice(matrix: Matrix) -> None:
     assert sizes(make_plan(matrix, None, machine(slots=16), seeds_per_job=3)) == [2] * 8
     assert sizes(make_plan(matrix, None, machine(slots=1), seeds_per_job=1)) == [1] * 16
+
+
+def test_no_more_seeds_than_one_environment_has_rows_for(
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MatrixGame, "maximum_rows", 5)
+    assert sizes(make_plan(matrix, None, machine(slots=1))) == [2] * 8
+    monkeypatch.setattr(MatrixGame, "maximum_rows", 1)
+    assert sizes(make_plan(matrix, None, machine(slots=1))) == [1] * 16
 
 
 def test_a_claim_makes_the_jobs_of_the_plan(matrix: Matrix, tmp_path: Path, needs: Any) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlbench.adapters.sc2 import scenarios
+from marlbench.adapters.sc2.watch import Watch
 from marlbench.errors import ConfigurationError
 
 # A game that leaves within this time after its start will not come; pysc2 would ask it for more than half a minute.
@@ -59,7 +60,7 @@ class Game:
         scenario: as marlbench calls it.
         arguments: of the package, see `scenarios.arguments`; taken over.
         fix_obs: repair smacv2's issue 50, see `_repair`.
-        patience: seconds that the game may take for its start, and for every answer.
+        watch: over the start of the game, and every answer.
         episode_limit: steps of an episode.
 
     Attributes:
@@ -67,9 +68,9 @@ class Game:
     """
 
     def __init__(
-        self, scenario: str, arguments: dict[str, Any], fix_obs: bool, patience: float, episode_limit: int
+        self, scenario: str, arguments: dict[str, Any], fix_obs: bool, watch: Watch, episode_limit: int
     ) -> None:
-        self.patience = patience
+        self._watch = watch
         made = _constructed(scenario, arguments)
         # smacv2 wraps its environment in one that draws teams; smac does not.
         self._outer, self._inner = made, getattr(made, "env", made)
@@ -115,7 +116,7 @@ class Game:
         elif inner._episode_count == 0:
             # A reset within the first episode would launch a second game and count the enemies' health twice.
             inner._episode_count = 1
-        with _alarm(self.patience, "showed no battle"), _losses():
+        with self._watch.over(), _losses():
             shown = type(self._outer).reset(self._outer)
         if shown is None:
             raise GameLost("the package showed no battle")
@@ -130,7 +131,7 @@ class Game:
         """
         inner = self._inner
         limits = inner.timeouts
-        with _alarm(self.patience, "did not take a step"), _losses():
+        with self._watch.over(), _losses():
             reward, over, info = self._outer.step(actions)
         if not info:
             # The packages' word for a crash.
@@ -196,22 +197,6 @@ def _losses() -> Iterator[None]:
         raise
     except Exception as error:
         raise GameLost(f"{type(error).__name__}: {error}") from error
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float, what: str) -> Iterator[None]:
-    """Raise GameLost in the midst of what takes longer; smac waits for units for ever."""
-
-    def ring(*_: Any) -> None:
-        raise GameLost(f"the game {what} within {seconds:g} s")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def _seed(environment: Any, seed: int) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from marlbench.adapters.games import Rules
 from marlbench.adapters.row import WritingRow
 from marlbench.adapters.sc2.game import Game, GameLost, Outcome
+from marlbench.adapters.sc2.watch import Watch
 from marlbench.adapters.spaces import Description
 from marlbench.errors import ConfigurationError
 
@@ -27,8 +28,9 @@ class BattleRow(WritingRow):
     """
 
     def __init__(self, rules: Rules) -> None:
-        self._game: Game | None = _new_game(rules)
-        game = self._game
+        self._game: Game | None = None
+        self._watch = Watch(rules.kwargs["patience"])
+        game = self._game = self._new_game(rules)
         super().__init__(
             rules,
             Description(
@@ -51,9 +53,15 @@ class BattleRow(WritingRow):
         self._outcome: Outcome | None = None
         self._lost_games = self._lost_in_succession = 0
 
+    def _new_game(self, rules: Rules) -> Game:
+        assert rules.episode_limit is not None
+        # The packages write into their arguments.
+        arguments = deepcopy(rules.kwargs["arguments"])
+        return Game(rules.id, arguments, rules.kwargs["fix_obs"], self._watch, rules.episode_limit)
+
     def start(self, seed: int) -> None:
         for _ in range(MOST_STARTS):
-            game = self._game = self._game or _new_game(self.rules)
+            game = self._game = self._game or self._new_game(self.rules)
             try:
                 observations, state = game.reset(seed)
                 self._keep_scale(game)
@@ -128,12 +136,7 @@ class BattleRow(WritingRow):
         )
 
     def close(self) -> None:
+        self._watch.close()
         if self._game is not None:
             self._game.close()
             self._game = None
-
-
-def _new_game(rules: Rules) -> Game:
-    assert rules.episode_limit is not None
-    # The packages write into their arguments.
-    return Game(rules.id, **deepcopy(rules.kwargs), episode_limit=rules.episode_limit)
