@@ -78,6 +78,22 @@ def runs_apart(groups: Sequence[CellGroup], runs: Mapping[str, Run]) -> list[str
     return told
 
 
+def agents(rows: Sequence[Row]) -> list[str]:
+    """What agents need in a system that they run, of the methods that tell it: the most over the tasks."""
+    most: dict[str, tuple[float, float]] = {}
+    for row in rows:
+        size, time = row.cost.agent_bytes, row.cost.decision_microseconds
+        if size is not None and time is not None:
+            before = most.get(row.cell.label, (0.0, 0.0))
+            most[row.cell.label] = (max(size, before[0]), max(time, before[1]))
+    if not most:
+        return []
+    each = [
+        f"{label} {size / 1024:.1f} KiB, {time:.2g} us a decision" for label, (size, time) in most.items()
+    ]
+    return [f"agents of one system, at most: {'; '.join(each)}"]
+
+
 def continued(store: Store, groups: Sequence[CellGroup], runs: Mapping[str, Run]) -> list[str]:
     """Runs that go on from shorter ones: how many, from which, and what is not as in a training in one go."""
     from marlbench.errors import StoreError

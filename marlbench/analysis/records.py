@@ -47,6 +47,8 @@ COLUMNS = (
     "cpu_hours",
     "gpu_hours",
     "peak_memory_bytes",
+    "agent_bytes",
+    "decision_microseconds",
     "protocol",
     "source",
     "label",
@@ -219,4 +221,6 @@ def _cost(cost: Cost) -> dict[str, float | None]:
         "cpu_hours": cost.cpu_hours,
         "gpu_hours": cost.gpu_hours,
         "peak_memory_bytes": cost.peak_memory_bytes,
+        "agent_bytes": cost.agent_bytes,
+        "decision_microseconds": cost.decision_microseconds,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +27,16 @@ class Cost:
         cpu_hours: processor time of a run, in hours: that of its job by the seeds trained there.
         gpu_hours: the same of a GPU, for the time that the job had it; None where the run used none.
         peak_memory_bytes: the most memory that its job had resident on the host.
+        agent_bytes: what the agents of one system need, where the method tells it.
+        decision_microseconds: processor time of their decision at one step, likewise.
     """
 
     steps_per_second: float | None = None
     cpu_hours: float | None = None
     gpu_hours: float | None = None
     peak_memory_bytes: float | None = None
+    agent_bytes: float | None = None
+    decision_microseconds: float | None = None
 
 
 UNKNOWN = Cost()
@@ -94,16 +98,18 @@ def _run(cell: Cell, summary: Summary, circumstances: Mapping[str, str]) -> Run:
 
 
 def together(costs: Sequence[Cost]) -> Cost:
-    """The cost of one of several runs: median speed, mean hours, greatest memory."""
-    speeds, cpu, gpu, memory = (
-        [value for cost in costs if (value := getattr(cost, field)) is not None]
-        for field in ("steps_per_second", "cpu_hours", "gpu_hours", "peak_memory_bytes")
+    """The cost of one of several runs: median speed and time of a decision, mean hours, greatest memory."""
+    speeds, cpu, gpu, memory, agents, decisions = (
+        [value for cost in costs if (value := getattr(cost, field.name)) is not None]
+        for field in fields(Cost)
     )
     return Cost(
         median(speeds) if speeds else None,
         fmean(cpu) if cpu else None,
         fmean(gpu) if gpu else None,
         max(memory, default=None),
+        max(agents, default=None),
+        median(decisions) if decisions else None,
     )
 
 
@@ -117,6 +123,8 @@ def _cost(summary: Summary) -> Cost:
         cpu_hours=None if cpu is None else cpu / members / HOUR,
         gpu_hours=None if gpu is None else gpu / members / HOUR,
         peak_memory_bytes=cost.get("peak_memory_bytes"),
+        agent_bytes=cost.get("agent_bytes"),
+        decision_microseconds=cost.get("decision_microseconds"),
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from marlbench.store.states import CellState, Failure, State
 from marlbench.store.summary import Summary, pack, unpack
 
-_VERSION = 2
+_VERSION = 3
 _TABLES = (
     """
 CREATE TABLE IF NOT EXISTS verdicts (

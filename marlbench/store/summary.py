@@ -18,7 +18,14 @@ from marlbench.catalog.identity import canonical
 from marlbench.store.numbers import decode, encode
 
 # Of `execution`: what single cells differ in; the other keys below are the same for thousands of them.
-_COST = ("seconds", "steps_per_second", "cpu_seconds", "peak_memory_bytes")
+_COST = (
+    "seconds",
+    "steps_per_second",
+    "cpu_seconds",
+    "peak_memory_bytes",
+    "agent_bytes",
+    "decision_microseconds",
+)
 _CONDITIONS = ("device", "device_name", "engine", "threads", "git_sha", "versions")
 
 
@@ -30,8 +37,9 @@ class Summary:
         status: "completed" or "diverged".
         steps: environment steps that were trained.
         final, absolute: metric -> value of the last and of the absolute evaluation.
-        cost: `seconds`, `steps_per_second`, `cpu_seconds`, `peak_memory_bytes` of its job, and `members`, how many
-            seeds the job trained together; a key is absent where nothing was recorded.
+        cost: `seconds`, `steps_per_second`, `cpu_seconds`, `peak_memory_bytes` of its job, `members`, how many seeds
+            the job trained together, `agent_bytes` and `decision_microseconds` of the agents; a key is absent where
+            nothing was recorded.
         conditions: `device`, `device_name`, `engine`, `threads`, `git_sha`, `versions`; shared, never to be changed.
     """
 

@@ -336,3 +336,17 @@ def test_what_a_run_costs_is_in_every_row(store: Store, finish: Any) -> None:
     assert (cost.steps_per_second, cost.cpu_hours, cost.gpu_hours) == (100.0, 1.0, None)
     assert comparison.aggregate[0].cost == cost
     assert comparison.to_json()["rows"][0]["cost"]["peak_memory_bytes"] == 2**30
+    assert not any(note.startswith("agents of one system") for note in comparison.notes)
+
+
+def test_what_agents_need_is_told_where_methods_tell_it(store: Store, finish: Any) -> None:
+    matrix = resolve(["small"], algorithms=["first", "second"])
+    for task, size, time in (("walk", 2048, 3.0), ("sail", 1024, 5.0)):
+        cells = group(matrix, task, "first").cells
+        finish(cells, [-1.0, -2.0, -6.0], agent_bytes=size, decision_microseconds=time)
+    finish(group(matrix, "walk", "second").cells, [-1.0, -2.0, -6.0])
+    comparison = compare_matrix(store, matrix)[0]
+    assert "agents of one system, at most: first 2.0 KiB, 5 us a decision" in comparison.notes
+    cost = comparison.to_json()["rows"][0]["cost"]
+    assert cost["agent_bytes"] in (1024, 2048)
+    assert cost["decision_microseconds"] in (3.0, 5.0)
