@@ -173,7 +173,7 @@ def compare_matrix(
         )
         protocol, told = notes.common_protocol(groups)
         told += [*notes.unequal_budgets(groups), *notes.tuned(groups), *notes.runs_apart(groups, here)]
-        told += notes.continued(store, groups, here)
+        told += [*notes.started(groups), *notes.continued(store, groups, here)]
         rows, aggregates, tests = judged([*groups, *(foreign.groups if foreign else ())], here | _of(foreign))
         told += notes.agents(rows)
         beside = [row for numbers in published for row in numbers.beside(suite.name, rows)]

@@ -45,6 +45,20 @@ def unequal_budgets(groups: Sequence[CellGroup]) -> list[str]:
     return told
 
 
+def started(groups: Sequence[CellGroup]) -> list[str]:
+    """Whose trainings start from policies of other cells: their steps there count in no column."""
+    found: dict[str, list[str]] = {}
+    for group in groups:
+        if group.initial is not None:
+            begun, steps = group.initial.cell, 0
+            before: CellGroup | None = group.initial
+            while before is not None:
+                steps, before = steps + before.cell.steps, before.initial
+            of = f"the policy of {begun.label} on {begun.task}, after {steps:,} steps there and before"
+            found.setdefault(f"{group.cell.label} starts from {of}", []).append(group.cell.task)
+    return [f"on {_limited(tasks)} {said}; they are not counted" for said, tasks in found.items()]
+
+
 def tuned(groups: Sequence[CellGroup]) -> list[str]:
     """What it cost to choose settings, of the algorithms whose entry says so."""
     from marlbench.catalog.selection import parse_seeds

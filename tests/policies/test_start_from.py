@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from marlbench.analysis import notes
 from marlbench.catalog.cell import Cell
 from marlbench.catalog.matrix import resolve
 from marlbench.cli import run
@@ -70,6 +71,16 @@ def test_a_curriculum_names_the_cells_of_the_stage_before(tmp_path: Path) -> Non
     # The same task from scratch, and from elsewhere, is another cell of another group.
     assert groups["scratch", "long"][0].group() != long[0].group()
     assert Cell.from_json(long[0].to_json()).id == long[0].id
+
+
+def test_tables_tell_of_steps_that_are_not_counted(tmp_path: Path) -> None:
+    groups = resolve([write(tmp_path, SCRATCH + STAGED)]).groups
+    assert notes.started(groups) == [
+        "on middle staged starts from the policy of staged on short, after 128 steps there and before; "
+        "they are not counted",
+        "on long staged starts from the policy of staged on middle, after 256 steps there and before; "
+        "they are not counted",
+    ]
 
 
 def test_stages_need_not_be_selected(tmp_path: Path) -> None:
