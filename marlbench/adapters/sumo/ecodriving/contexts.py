@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     # Workers read contexts, and have no use for what parameters need.
     from marlbench.adapters.sumo.ecodriving.parameters import EcoDrivingParameters, Split
 
+ARMS = 4
+"""Of a network that is made."""
+
 NETWORK, INFLOWS = "net.net.xml", "inflows.txt"
 
 # Hours of the day: share of the annual average daily traffic in such an hour [code].
@@ -49,7 +52,7 @@ class Context:
     Attributes:
         name: for messages.
         network: a network file, or what to make one from.
-        flows: vehicles per hour and lane, of each approach in the order of their names; one value holds for all.
+        flows: vehicles per hour and lane, of each approach in the order of their names.
     """
 
     name: str
@@ -73,7 +76,7 @@ def _draw(parameters: EcoDrivingParameters, split: Split, number: int) -> Contex
     ranges = (parameters.approach_length, parameters.speed_limit, parameters.green, parameters.red)
     length, speed, green, red = (round(float(random.uniform(*found)), 2) for found in ranges)
     flow = float(random.uniform(*parameters.inflow))
-    return Context(f"{split} context {number}", Drawn(lanes, length, speed, green, red), (flow,))
+    return Context(f"{split} context {number}", Drawn(lanes, length, speed, green, red), (flow,) * ARMS)
 
 
 def _folders(parameters: EcoDrivingParameters, split: Split) -> list[Path]:
@@ -152,9 +155,13 @@ def read_inflows(path: Path) -> list[float]:
 
 
 def data_hash(data: Path) -> str:
-    """sha256 of all intersections of a data folder: names, networks and flows."""
+    """sha256 of all intersections of a data folder: names, networks and flows.
+
+    Raises ConfigurationError where a file is missing or flows cannot be read: before anything is run.
+    """
     found = hashlib.sha256()
     for folder in intersections(data):
+        read_inflows(folder / INFLOWS)
         for name in (NETWORK, INFLOWS):
             found.update(f"{folder.name}/{name}:{_digest((folder / name).read_bytes())}\n".encode())
     return found.hexdigest()

@@ -134,8 +134,6 @@ def draw(
 
 def _flows(context: Context, intersection: Intersection) -> tuple[float, ...]:
     count = len(intersection.approaches)
-    if len(context.flows) == 1:
-        return context.flows * count
     if len(context.flows) < count:
         raise ConfigurationError(
             f"{context.name} has {count} approaches and flows of {len(context.flows)} only.",

@@ -87,10 +87,9 @@ def test_malformed_inflows_are_told(tmp_path: Path, inflows: str, said: str) -> 
     with pytest.raises(ConfigurationError, match=said) as error:
         read_inflows(path)
     assert error.value.hint
+    # Before anything is run: a plan asks for the identity of the data.
     with pytest.raises(ConfigurationError, match=said):
-        contexts(EcoDrivingParameters(data=str(tmp_path)), "train") + contexts(
-            EcoDrivingParameters(data=str(tmp_path)), "held_out"
-        )
+        EcoDriving.data_hashes(EcoDrivingParameters(data=str(tmp_path)))
 
 
 def test_missing_files_are_told(tmp_path: Path) -> None:

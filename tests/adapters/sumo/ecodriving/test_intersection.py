@@ -58,7 +58,7 @@ def test_traffic_has_the_flow_that_was_asked_for() -> None:
     found = made(lanes=2)
     parameters = EcoDrivingParameters(duration=3_600.0, controlled_share=0.25, approaches="all")
     drawn = demand.draw(
-        Context("a test", Path("unread"), (300.0,)), found, parameters.settings, np.random.default_rng(0)
+        Context("a test", Path("unread"), (300.0,) * 4), found, parameters.settings, np.random.default_rng(0)
     )
     vehicles = list(drawn.vehicles.values())
     # 300 vehicles an hour on each of two lanes of four approaches, for an hour; three deviations.
