@@ -63,7 +63,7 @@ class Recollection:
         """The inverse of `split`."""
         return torch.cat([parts[name].flatten(-len(shape)) for name, shape in self.shapes.items()], -1)
 
-    def identity(self, shown: Tensor | None, lead: tuple[int, ...]) -> Tensor:
+    def identity(self, shown: Tensor | None, lead: tuple[int, ...], device: torch.device) -> Tensor:
         """Which entity each row shows, int64 [*lead, seen]; `total` for nobody.
 
         Args:
@@ -73,7 +73,7 @@ class Recollection:
         if shown is None:
             if seen != total:
                 raise MarlbenchError("the task does not tell whom the rows of its observations show.")
-            return torch.arange(total).expand(*lead, seen)
+            return torch.arange(total, device=device).expand(*lead, seen)
         return torch.where(shown < 0, total, shown)
 
 

@@ -102,7 +102,7 @@ class IntentPolicy(Policy):
         """
         rows, agents = observation.shape[:2]
         parts = self.recollection.split(memory[..., self.actor.memory_size :])
-        identity = self.recollection.identity(shown, (rows, agents))
+        identity = self.recollection.identity(shown, (rows, agents), observation.device)
         seen = observation.view(rows, agents, self.recollection.entities.seen, -1)
         behaviour, instant = (of_rows(parts[name], identity) for name in ("behaviour", "instant"))
         features = [seen]

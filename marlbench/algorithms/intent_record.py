@@ -54,7 +54,7 @@ class IntentRecord:
         if self.time == 0:
             self.before = self._split(recalled).clone()
         lead = step.observation.shape[:2]
-        identity = self.recollection.identity(step.identity, lead)
+        identity = self.recollection.identity(step.identity, lead, step.observation.device)
         found = {
             "seen": step.observation.view(*lead, *self.values["seen"].shape[-2:]),
             "identity": identity,

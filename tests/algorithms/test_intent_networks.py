@@ -165,9 +165,9 @@ def test_a_recollection_splits_and_joins() -> None:
     parts = recollection.split(memory)
     assert {name: part.shape[2:] for name, part in parts.items()} == recollection.shapes
     assert torch.equal(recollection.join(parts), memory)
-    assert recollection.identity(torch.tensor([[1, -1]]), (1,)).tolist() == [[1, 3]]
+    assert recollection.identity(torch.tensor([[1, -1]]), (1,), CPU).tolist() == [[1, 3]]
     with pytest.raises(MarlbenchError, match="whom"):
-        recollection.identity(None, (1,))
+        recollection.identity(None, (1,), CPU)
 
 
 def test_tasks_without_rows_are_refused() -> None:

@@ -34,6 +34,7 @@ CASES = {
     "maddpg": ("point_pursuit", "maddpg", Q),
     "masac": ("point_pursuit", "masac", Q),
     "masac discrete": ("masked_choice", "masac", Q),
+    "iplan": ("navigation", "iplan", PPO | {"update_episodes": None, "inference_interval": 16, "history": 3}),
 }
 
 
