@@ -50,12 +50,10 @@ class Mixer(ABC):
     Class attributes:
         needs_best: whether it compares what was chosen with the best.
         needs_state: whether it looks at the state.
-        written: whether it has `forward` and `backward`, which do without automatic differentiation.
     """
 
     needs_best: ClassVar[bool] = False
     needs_state: ClassVar[bool] = True
-    written: ClassVar[bool] = False
     networks: Sequence[MultilayerPerceptron] = ()
 
     @property
@@ -70,16 +68,20 @@ class Mixer(ABC):
     def __call__(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> Tensor:
         """Q_tot, [member, sample]."""
 
+
+class WrittenMixer(Mixer):
+    """A mixer whose gradient is written out: it does without automatic differentiation."""
+
+    @abstractmethod
     def forward(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> tuple[Tensor, Any]:
         """Q_tot without a graph, and what `backward` needs of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(
         self, parameters: Mapping[str, Tensor], kept: Any, gradient: Tensor, into: Mapping[str, Tensor]
     ) -> Tensor:
         """The chain rule from dL / dQ_tot [member, sample] to dL / dQ_i [member, sample, agent], which is returned, and
         to the parameters, whose gradient is written `into` tensors of their names."""
-        raise NotImplementedError
 
 
 class Hypernetwork(MultilayerPerceptron):

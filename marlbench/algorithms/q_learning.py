@@ -33,7 +33,7 @@ from marlbench.algorithms.base import (
 from marlbench.algorithms.distributions import mask_logits
 from marlbench.algorithms.experience import Experience
 from marlbench.algorithms.gradients import backward, clip_together
-from marlbench.algorithms.mixers import JointChoice, Mixer
+from marlbench.algorithms.mixers import JointChoice, Mixer, WrittenMixer
 from marlbench.algorithms.networks import AgentNetwork
 from marlbench.algorithms.off_policy import OffPolicy
 from marlbench.algorithms.q_error import error_size, importance, mean_square, per_learner
@@ -130,7 +130,7 @@ class QLearner(OffPolicy):
             self.reward_statistics = ValueNormalisation(setting.members, device)
         self.copied_at = 0
         # Where the gradient is written out and nothing is recorded to differentiate.
-        self.written = self.network.dense and (mixer is None or mixer.written)
+        self.written = self.network.dense and (mixer is None or isinstance(mixer, WrittenMixer))
         self.learners = self.stack.size if mixer is None else setting.members
 
     def _check(self, specification: EnvironmentSpecification) -> None:
@@ -197,6 +197,7 @@ class QLearner(OffPolicy):
     ) -> None:
         """The chain rule from dL / d chosen value to the gradient buffers, without automatic differentiation."""
         if self.mixing is not None:
+            assert isinstance(self.mixing, WrittenMixer)
             mixer = self.stacks[-1]
             gradient = self.mixing.backward(mixer.parameters, kept, gradient, mixer.gradients)
             if joint.acting is not None:
@@ -345,7 +346,7 @@ class QLearner(OffPolicy):
         if self.mixing is None:
             return joint.chosen, None
         flat = joint.flattened()
-        if self.mixing.written and not torch.is_grad_enabled():
+        if isinstance(self.mixing, WrittenMixer) and not torch.is_grad_enabled():
             found, kept = self.mixing.forward(parameters[-1], flat)
         else:
             found, kept = self.mixing(parameters[-1], flat), None

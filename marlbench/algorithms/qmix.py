@@ -19,7 +19,7 @@ from torch import Tensor
 
 from marlbench.algorithms import tuned
 from marlbench.algorithms.base import Setting
-from marlbench.algorithms.mixers import Hypernetwork, JointChoice, Mixer
+from marlbench.algorithms.mixers import Hypernetwork, JointChoice, Mixer, WrittenMixer
 from marlbench.algorithms.q_hyperparameters import TeamHyperparameters
 from marlbench.algorithms.q_learning import QLearner
 
@@ -39,7 +39,7 @@ class QMIXHyperparameters(TeamHyperparameters):
     )
 
 
-class MonotonicMixer(Mixer):
+class MonotonicMixer(WrittenMixer):
     """The mixing network of figure 2 and its hypernetworks.
 
     Args:
@@ -48,8 +48,6 @@ class MonotonicMixer(Mixer):
         units: of the mixing network's hidden layer.
         hypernetwork_units: of a hidden layer in the hypernetworks of W1 and w2; 0 for none. That of V always has one.
     """
-
-    written = True
 
     def __init__(self, agents: int, state: int, units: int, hypernetwork_units: int) -> None:
         self.agents, self.units = agents, units

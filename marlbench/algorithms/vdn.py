@@ -15,16 +15,15 @@ from torch import Tensor
 
 from marlbench.algorithms import tuned
 from marlbench.algorithms.base import Setting
-from marlbench.algorithms.mixers import JointChoice, Mixer
+from marlbench.algorithms.mixers import JointChoice, Mixer, WrittenMixer
 from marlbench.algorithms.q_hyperparameters import TeamHyperparameters
 from marlbench.algorithms.q_learning import QLearner
 
 
-class Sum(Mixer):
+class Sum(WrittenMixer):
     """Q_tot = sum_i Q_i over the agents that act."""
 
     needs_state = False
-    written = True
 
     def __call__(self, parameters: Mapping[str, Tensor], joint: JointChoice) -> Tensor:
         return joint.chosen.sum(-1)
