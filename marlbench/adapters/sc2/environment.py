@@ -91,12 +91,14 @@ class Sc2(WorkedEnvironment):
 
     @classmethod
     def simulator_version(cls, parameters: AnyParameters) -> str:
-        """Versions of the package and of the game.
+        """Versions of the package and of the game, and whether observations are repaired, wherever they are told.
 
         Raises ConfigurationError where one is missing.
         """
         assert isinstance(parameters, Sc2Parameters)
         package = installation.package_version(scenarios.package(parameters.scenario))
+        if scenarios.is_drawn(parameters.scenario):
+            package += f", fix_obs {'on' if parameters.fix_obs else 'off'}"
         return f"{package}, {installation.game_version()}"
 
     @classmethod

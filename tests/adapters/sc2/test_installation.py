@@ -116,6 +116,16 @@ def test_a_job_refuses_before_it_starts_a_game(
     assert not list(faults([]).glob("start-*"))
 
 
+@pytest.mark.parametrize(("fixed", "told"), [(True, "fix_obs on"), (False, "fix_obs off")])
+def test_the_version_tells_whether_observations_are_repaired(
+    game: Path, monkeypatch: pytest.MonkeyPatch, fixed: bool, told: str
+) -> None:
+    monkeypatch.syspath_prepend(HERE / "stubs")
+    version = Sc2.simulator_version(Sc2Parameters(scenario="terran_5_vs_5", fix_obs=fixed))
+    assert version.startswith("smacv2 ")
+    assert version.endswith(f", {told}, StarCraft II Base75689")
+
+
 def test_doctor_tells_everything_and_starts_nothing_where_something_is_missing(game: Path) -> None:
     (game / FLAT).unlink()
     told = {one.name: one for one in check()}

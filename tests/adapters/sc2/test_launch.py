@@ -210,11 +210,12 @@ def test_doctor_begins_a_battle_of_each_package(packages: Faults) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_faults(packages: Faults, make: Make) -> None:
+@pytest.mark.parametrize("quarter", range(4))
+def test_a_hundred_faults(packages: Faults, make: Make, quarter: int) -> None:
     """Crashes, silence, refusals and missing units, one after the other: no row is lost, and no crash is a loss."""
     kinds: list[dict[str, Any]] = [{"crash": 45}, {"crash": 300}, {"exit": 1}, {"crash": 8}, {"crash": 420}]
-    suffered = [kinds[number % len(kinds)] for number in range(100)]
-    suffered[20::40] = [{"spawn": False}, {"hang": 50}]
+    suffered = [kinds[(number + quarter) % len(kinds)] for number in range(25)]
+    suffered[quarter + 9] = [{"spawn": False}, {"hang": 50}, {"slow": 2, "crash": 90}, {"hang": 3}][quarter]
     folder = packages(suffered)
     environment = make("3m", patience=10.0)
     step = environment.reset(keys())
@@ -226,5 +227,5 @@ def test_a_hundred_faults(packages: Faults, make: Make) -> None:
             lost += step.metrics["lost_games"].item()
         elif step.any_ended:
             assert not step.terminated.any()
-    assert episodes > 20
+    assert episodes >= 5
     assert lost == len(suffered)
