@@ -32,6 +32,7 @@ class Rules:
         builder: `module:function` that builds the environment `id` from `kwargs`; '' for PettingZoo and gymnasium.
         row: `module:Class` of a `WritingRow`, built from the rules alone, that is played instead of an environment.
         alone: whether a process can play one row only.
+        fresh: whether each episode of a `WritingRow` is played in a copy of the process that has played nothing yet.
     """
 
     package: str
@@ -46,6 +47,7 @@ class Rules:
     builder: str = ""
     row: str = ""
     alone: bool = False
+    fresh: bool = False
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from marlbench.adapters.arrays import Arrays
+from marlbench.adapters.copies import Copies
 from marlbench.adapters.games import Rules
 from marlbench.adapters.spaces import Description
 
@@ -88,6 +89,9 @@ class Row(ABC):
     def replay(self, actions: NDArray[Any]) -> None:
         """Begin the episode of `seed` and play these actions."""
         self.begin(self.given_seed("seed"))
+        self._repeat(actions)
+
+    def _repeat(self, actions: NDArray[Any]) -> None:
         for action in actions:
             self._arrays["action"][:] = action
             self.step()
@@ -101,7 +105,17 @@ class WritingRow(Row):
     Subclasses are built from the rules alone. They fill in `start`, `advance` and `measure`, which read `action` and
     write `observation` (without the one-hot of the type, which stands there), `available_actions`, `acting`, `reward`,
     `terminated`, `truncated`, and `state` and `new_occupant` where the description has them.
+
+    Where `Rules.fresh` asks for it, each episode is played in a copy of the process as it was after the row was built;
+    `carried` is all that a row keeps from one episode to the next.
     """
+
+    _copies: Copies | None = None
+
+    def __init__(self, rules: Rules, description: Description) -> None:
+        super().__init__(rules, description)
+        if rules.fresh and self._copies is None:
+            self._copies = Copies()
 
     @abstractmethod
     def start(self, seed: int) -> None:
@@ -119,9 +133,28 @@ class WritingRow(Row):
     def measure(self) -> list[float]:
         """The metrics of the episode that is over, in the order of the description."""
 
+    def carried(self) -> Any:
+        """What outlives an episode and can be pickled; `carry` takes it back."""
+        return None
+
+    def carry(self, kept: Any) -> None:
+        """Take back what the row kept when its last episode ended."""
+        return
+
     def begin(self, seed: int) -> None:
+        self._play(seed, self.history()[:0])
+
+    def replay(self, actions: NDArray[Any]) -> None:
+        self._play(self.given_seed("seed"), actions)
+
+    def _play(self, seed: int, actions: NDArray[Any]) -> None:
+        """Begin an episode and take actions in it. Nothing may follow a call: see `Copies.next`."""
+        if self._copies is not None:
+            seed, actions, kept = self._copies.next((seed, actions, self.carried()))
+            self.carry(kept)
         self._began(seed)
         self.start(seed)
+        self._repeat(actions)
 
     def step(self) -> None:
         self._stepped()

@@ -61,6 +61,7 @@ class SumoEnvironment(WorkedEnvironment):
             id=name,
             row=self.row,
             alone=True,
+            fresh=True,
             fixed_agents=fixed_agents,
             environment_state=True,
             episode_limit=episode_limit,

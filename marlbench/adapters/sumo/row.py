@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
 
+from marlbench.adapters.copies import Copies
 from marlbench.adapters.games import Rules
 from marlbench.adapters.row import WritingRow
 from marlbench.adapters.spaces import Description
 from marlbench.adapters.sumo.simulation import Simulation
 from marlbench.adapters.sumo.trips import Trips
+
+T = TypeVar("T")
 
 
 class SumoRow(WritingRow):
@@ -17,11 +22,16 @@ class SumoRow(WritingRow):
     Subclasses fill in `describe`, and `start`, `advance`, `measure` of `WritingRow`: `start` calls `begin_simulation`,
     `measure` may call `end_simulation`. The task's parameters are `rules.kwargs`.
 
+    SUMO's episodes follow from their seeds in a process that has simulated nothing else. After another simulation they
+    may differ (seen with 1.28: one seed, two outcomes), which is why `sumo_rules` ask for fresh copies of the process.
+
     Attributes:
         simulation: the only one of the process.
     """
 
     def __init__(self, rules: Rules) -> None:
+        if rules.fresh:
+            self._copies = Copies()
         self.simulation = Simulation()
         self._trips = Trips()
         try:
@@ -32,7 +42,11 @@ class SumoRow(WritingRow):
 
     @abstractmethod
     def describe(self, rules: Rules) -> Description:
-        """What the task looks like; may begin a simulation to find out."""
+        """What the task looks like; may begin a simulation to find out, within `once`."""
+
+    def once(self, question: Callable[[], T]) -> T:
+        """What a function returns that simulates something: in a copy of the process, so that nothing of it stays."""
+        return question() if self._copies is None else self._copies.ask(question)
 
     def begin_simulation(self, options: list[str], seed: int) -> None:
         """Begin with these options of SUMO's command line; all that SUMO draws follows from the seed."""

@@ -83,5 +83,6 @@ class Signals(SumoEnvironment):
 
     def _map(self, row: int) -> Map:
         if row not in self._maps:
+            self.workers.tell(row, "watch")
             self._maps[row] = self.workers.tell(row, "map")
         return self._maps[row]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +42,7 @@ class SignalsRow(SumoRow):
 
     def describe(self, rules: Rules) -> Description:
         self.told = Told(**rules.kwargs)
-        self._edge_data: Output | None = None
+        self._edge_data, self._watched = Output(), False
         self._story: Story | None = None
         self._network = ["--net-file", self.told.network_file, "--route-files", self.told.route_file]
         self._network += [
@@ -56,10 +55,7 @@ class SignalsRow(SumoRow):
         self._network += ["--waiting-time-memory", str(self.told.decisions * self.told.decision_interval)]
         if self.told.departures == "standing":
             self._network += ["--default.departspeed", "0", "--default.departlane", "first"]
-        self.begin_simulation(self._network, 0)
-        self.plans: list[Plan] = read(self.simulation.libsumo)
-        self._behind = leads_to(self.simulation.libsumo, self.plans)
-        self.end_simulation()
+        self.plans, self._behind = self.once(self._survey)
         phases = max(len(plan.phases) for plan in self.plans)
         lanes = max(len(plan.lanes) for plan in self.plans)
         names = [f"phase_{phase}" for phase in range(phases)] + ["minimum_green_over"]
@@ -84,13 +80,21 @@ class SignalsRow(SumoRow):
             built_in={plan.signal: tuple(PLAYERS) for plan in self.plans},
         )
 
+    def _survey(self) -> tuple[list[Plan], dict[str, tuple[str, ...]]]:
+        """The signals' plans, and which lanes their outgoing lanes lead to."""
+        self.begin_simulation(self._network, 0)
+        plans = read(self.simulation.libsumo)
+        behind = leads_to(self.simulation.libsumo, plans)
+        self.end_simulation()
+        return plans, behind
+
     @property
     def _green_may_be_too_short(self) -> bool:
         """Whether a phase can be too young to be left at the decision after its first."""
         return self.told.decision_interval - self.told.yellow < self.told.minimum_green
 
     def start(self, seed: int) -> None:
-        watched = [] if self._edge_data is None else ["--edgedata-output", self._edge_data.path]
+        watched = ["--edgedata-output", self._edge_data.path] if self._watched else []
         self.begin_simulation([*self._network, *watched], seed)
         libsumo, plans = self.simulation.libsumo, self.plans
         self._time = float(self.told.begin)
@@ -120,41 +124,42 @@ class SignalsRow(SumoRow):
     def measure(self) -> list[float]:
         self._episode.counted(self.simulation.counts())
         trips = self.end_simulation()
-        self._story = self._told_so_far(
-            {} if self._edge_data is None else mean_delays(self._edge_data.read())
-        )
+        self._story = self._told_so_far(mean_delays(self._edge_data.read()) if self._watched else {})
         return self._episode.measure(trips, (self._time - self.told.begin) / 3_600.0)
 
     # --- pictures
 
-    def tell(self, what: str) -> Map | Moment | Story:
-        """`map`, after which edge data are written too; `moment`; `story` of the episode that ended last, or of the
+    def tell(self, what: str) -> Map | Moment | Story | None:
+        """After `watch` SUMO writes edge data. `map`; `moment`; `story` of the episode that ended last, or of the
         present one where none has."""
-        if what == "map":
+        if what == "watch":
             self._watch()
+            return None
+        if what == "map":
             return chart(self.simulation.libsumo, self.plans)
         if what == "moment":
             return Moment(self._time, self._lanes.standing)
         return self._story or self._told_so_far({})
 
+    def carried(self) -> tuple[bool, Story | None]:
+        return self._watched, self._story
+
+    def carry(self, kept: tuple[bool, Story | None]) -> None:
+        self._watched, self._story = kept
+
     def _told_so_far(self, delays: dict[str, float]) -> Story:
         return Story(self.told.begin, self.told.decision_interval, np.array(self._episode.standing), delays)
 
     def _watch(self) -> None:
-        """Let SUMO write edge data, for which the present episode is played again; from the next one on where its
-        actions were not kept."""
-        if self._edge_data is not None:
-            return
-        self._edge_data = Output()
+        """Write edge data from now on: the present episode is played again; where its actions were not kept, it is the
+        next one that is watched."""
+        self._watched = True
         if not self.steps or self.rules.keeps_actions:
-            kept: Any = self._arrays["action"].copy()
             self.replay(self.history())
-            self._arrays["action"][:] = kept
 
     def close(self) -> None:
         super().close()
-        if self._edge_data is not None:
-            self._edge_data.close()
+        self._edge_data.close()
 
     # --- decisions
 

@@ -140,7 +140,10 @@ def leads_to(libsumo: Any, plans: Sequence[Plan]) -> dict[str, tuple[str, ...]]:
             before = tuple(lane for lane in lanes if lane in signals)
             if before:
                 return before
-            following = {edge_of(link[0]) for lane in lanes for link in links(lane)}
+            # Turning round leads back, not on.
+            origin = libsumo.edge.getFromJunction(edge)
+            reached = {edge_of(link[0]) for lane in lanes for link in links(lane)}
+            following = {other for other in reached if libsumo.edge.getToJunction(other) != origin}
             if len(following) != 1:
                 return ()
             edge = following.pop()
