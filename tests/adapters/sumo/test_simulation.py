@@ -100,7 +100,7 @@ def test_a_lost_simulation_is_one_clear_error() -> None:
 BROKEN = {
     "<routes><flow id='a' from='nowhere' to='left0A0' begin='0' end='9' number='5'/></routes>": "nowhere",
     "<routes><flow id='a' fr": "In file 'broken.rou.xml'",
-    "<routes><flow id='a' from='left0A0' to='A0top0' begin='0' end='9' period='-3'/></routes>": "Invalid repetition rate",
+    "<routes><flow id='a' from='left0A0' to='A0top0' end='9' period='-3'/></routes>": "Invalid repetition rate",
 }
 
 
