@@ -231,6 +231,12 @@ def _storage_speed(of: dict[str, Sample]) -> tuple[str, bool]:
     return said, sample["simulate_lru"] >= 2e6 and sample["step"] >= 3e5
 
 
+def _little_besides(of: dict[str, Sample]) -> tuple[str, bool]:
+    one = of["marlbench"]
+    told = f"{one['ratio']:.2f} times; a cell {one['cell_seconds']:.2f} s of CPU, its loop {one['bare_seconds']:.2f} s"
+    return told, one["ratio"] <= 1.25
+
+
 def _one_and_ten(of: dict[str, Sample]) -> tuple[str, bool]:
     one, ten = (of[name]["wall_seconds"] for name in ("one seed", "ten seeds"))
     speeds = " and ".join(f"{sample['steps_per_second']:,.0f}" for sample in of.values())
@@ -347,6 +353,16 @@ ROWS = {
             }
         },
         _under(25, "cpu_seconds"),
+    ),
+    "short_cells": Row(
+        "1,000 cells of a second each, every one a job of its own, reckoned from runs of 5 and of 25",
+        "at most 1.25 times their bare training loops",
+        {
+            "marlbench": lambda: {
+                k: float(v) for k, v in measure.script(sys.executable, "time_short_cells.py").items()
+            }
+        },
+        _little_besides,
     ),
     "compare": Row(
         "marlbench compare on a matrix of 10,000 cells with 9,000 done",

@@ -151,6 +151,9 @@ def modules_of(cells: Iterable[Cell]) -> list[str]:
     from marlbench.plugins import plugins
 
     modules = ["marlbench.cli.run_job", "marlbench.store.job", "marlbench.training.trainer"]
+    # What a job's pictures need, which it would import at its end.
+    modules += ["marlbench.training.pictures", "marlbench.environments.drawing", "PIL.GifImagePlugin"]
+    modules += ["PIL.PngImagePlugin", "PIL.ImageDraw"]
     for cell in cells:
         for group, name in (
             ("algorithms", cell.algorithm),

@@ -1,6 +1,6 @@
 """Two hundred short cells while jobs, schedulers, fork servers, projectors and the MLflow server are killed at random.
 
-CHAOS_SECONDS says for how long, CHAOS_SEED which sequence of deaths.
+CHAOS_SECONDS says for how long, CHAOS_CELLS how many cells, CHAOS_SEED which sequence of deaths.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .looking import assert_all_done_once, finish, results
 from .mlflow_server import Team, why_not
 from .test_server import runs
 
-CELLS = 200
+CELLS = int(os.environ.get("CHAOS_CELLS", "200"))
 STEPS = 2000
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "300"))
 SEED = int(os.environ.get("CHAOS_SEED", "1"))
