@@ -29,14 +29,14 @@ class Movement:
         direction: LEFT, STRAIGHT or RIGHT.
         share: of the approach's vehicles.
         link: index of the signal that it obeys.
-        lanes: of the approach's last edge, from which it goes on.
+        lanes: from which it goes on, on each edge of the approach.
     """
 
     exit: str
     direction: int
     share: float
     link: int
-    lanes: frozenset[int]
+    lanes: dict[str, frozenset[int]]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _around(net: Any, node: Any, name: str) -> Intersection:
     signals: set[str] = set()
     for last in sorted(node.getIncoming(), key=lambda edge: edge.getID()):
         chain = list(_chain(last, node))
-        movements = _movements(last)
+        movements = _movements(chain)
         if not movements:
             continue
         signals.update(c.getTLSID() for lane in last.getLanes() for c in lane.getOutgoing() if c.getTLSID())
@@ -141,7 +141,7 @@ def _around(net: Any, node: Any, name: str) -> Intersection:
         for edge in reversed(chain):
             remaining += edge.getLength()
             before[edge.getID()] = (len(approaches), remaining)
-        ahead = max(movements.values(), key=lambda m: (m.direction == STRAIGHT, len(m.lanes)))
+        ahead = max(movements.values(), key=lambda m: (m.direction == STRAIGHT, len(m.lanes[last.getID()])))
         approaches.append(
             Approach(
                 name=chain[0].getID(),
@@ -186,9 +186,9 @@ def _chain(last: Any, node: Any) -> Iterator[Any]:
         found.insert(0, upstream[0])
 
 
-def _movements(last: Any) -> dict[str, Movement]:
+def _movements(chain: list[Any]) -> dict[str, Movement]:
     found: dict[str, tuple[int, int, set[int]]] = {}
-    for lane in last.getLanes():
+    for lane in chain[-1].getLanes():
         for connection in lane.getOutgoing():
             direction = _DIRECTIONS.get(connection.getDirection())
             if direction is None or not connection.getTLSID():
@@ -198,9 +198,23 @@ def _movements(last: Any) -> dict[str, Movement]:
             lanes.add(lane.getIndex())
     shares = _shares(found)
     return {
-        exit_: Movement(exit_, direction, shares[exit_], link, frozenset(lanes))
+        exit_: Movement(exit_, direction, shares[exit_], link, _lanes(chain, lanes))
         for exit_, (direction, link, lanes) in sorted(found.items())
     }
+
+
+def _lanes(chain: list[Any], last: set[int]) -> dict[str, frozenset[int]]:
+    """On each edge of an approach the lanes that lead to those of its last edge; all, where none does."""
+    found = {chain[-1].getID(): frozenset(last)}
+    for edge, following in zip(reversed(chain[:-1]), reversed(chain[1:]), strict=True):
+        leading = {
+            lane.getIndex()
+            for lane in edge.getLanes()
+            for connection in lane.getOutgoing()
+            if connection.getToLane().getIndex() in found[following.getID()]
+        }
+        found[edge.getID()] = frozenset(leading or range(edge.getLaneNumber()))
+    return found
 
 
 def _shares(found: dict[str, tuple[int, int, set[int]]]) -> dict[str, float]:

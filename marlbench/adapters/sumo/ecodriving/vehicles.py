@@ -78,7 +78,7 @@ class Moving:
     @property
     def may_go_on(self) -> bool:
         """Whether its lane leads where it wants to go, as far as can be told."""
-        return self.place != BEFORE or self.lane in self.vehicle.movement.lanes
+        return self.place != BEFORE or self.lane in self.vehicle.movement.lanes[self.edge]
 
 
 Platoon = tuple[str, int]

@@ -41,9 +41,9 @@ def test_netgenerate_makes_four_arms_with_all_movements(lanes: int) -> None:
         assert set(by_direction) == {LEFT, STRAIGHT, RIGHT}
         assert sum(movement.share for movement in approach.movements.values()) == pytest.approx(1)
         assert by_direction[STRAIGHT].share == pytest.approx(0.8)
-        assert by_direction[STRAIGHT].lanes == set(range(lanes))
-        assert by_direction[RIGHT].lanes == {0}
-        assert by_direction[LEFT].lanes == {lanes - 1}
+        assert by_direction[STRAIGHT].lanes == {approach.name: set(range(lanes))}
+        assert by_direction[RIGHT].lanes == {approach.name: {0}}
+        assert by_direction[LEFT].lanes == {approach.name: {lanes - 1}}
         assert approach.ahead == by_direction[STRAIGHT].exit
         assert approach.lanes == lanes
         assert 170 < approach.length < 200
@@ -136,6 +136,11 @@ def test_published_intersections_are_read_and_driven() -> None:
                     # Nine of ten come from straight ahead of the signal upstream.
                     assert sorted(approach.entries.values()) == [0.1, 0.9]
                     assert sum(m.share for m in approach.movements.values()) == pytest.approx(1)
+                    # A road in two pieces has one lane more at its end, for those who turn left.
+                    for movement in approach.movements.values():
+                        assert set(movement.lanes) == set(approach.edges)
+                        for edge, lanes in movement.lanes.items():
+                            assert set() < lanes <= set(range(found.lane_counts[edge]))
             told = row.episode(3)
             assert told["departed"] == told["arrived"] + told["running"]
             assert told["emission"] == told["emission_plain"] > 0
