@@ -23,7 +23,7 @@ from marlbench.store import attempts, claims, durable, locks, validity
 from marlbench.store.states import CellEntry, Damaged, State
 from marlbench.store.store import Store
 
-_MEMBER = re.compile(r"cells/([0-9a-f]{64})/((?:attempts/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127})")
+_MEMBER = re.compile(r"cells/([0-9a-f]{64})/((?:[a-z]{1,32}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127})")
 _LEFT_OUT = re.compile(r".+\.damaged-\d+")
 _STAGING = "incoming"
 
@@ -92,12 +92,11 @@ def read(store: Store, path: Path) -> Iterator[Imported]:
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    for folder in (directory, directory / "attempts"):
-        if folder.is_dir():
-            for file in sorted(folder.iterdir()):
-                name = f"cells/{directory.name}/{file.relative_to(directory).as_posix()}"
-                if file.is_file() and _MEMBER.fullmatch(name) and not _LEFT_OUT.fullmatch(file.name):
-                    yield file
+    for folder in (directory, *sorted(path for path in directory.iterdir() if path.is_dir())):
+        for file in sorted(folder.iterdir()):
+            name = f"cells/{directory.name}/{file.relative_to(directory).as_posix()}"
+            if file.is_file() and _MEMBER.fullmatch(name) and not _LEFT_OUT.fullmatch(file.name):
+                yield file
 
 
 def _add(tar: tarfile.TarFile, name: str, file: Path) -> None:

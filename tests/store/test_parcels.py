@@ -39,12 +39,15 @@ def packed(store: Store, path: Path) -> Path:
 
 
 def test_a_result_travels_and_is_the_same(full: Store, tmp_path: Path) -> None:
+    cell = make_cell(0).id
+    (full.cell_directory(cell) / "pictures").mkdir()
+    (full.cell_directory(cell) / "pictures" / "best.gif").write_bytes(b"GIF")
     parcel = packed(full, tmp_path / "part.tar")
     other = Store.open(tmp_path / "other", create=True)
-    cell = make_cell(0).id
     assert [(one.cell, one.arrival) for one in parcels.read(other, parcel)] == [(cell, Arrival.ADDED)]
     assert other.result(cell) == full.result(cell)
     assert other.cell(cell).cell == make_cell(0)
+    assert (other.cell_directory(cell) / "pictures" / "best.gif").read_bytes() == b"GIF"
     assert [one.arrival for one in parcels.read(other, parcel)] == [Arrival.PRESENT]
     assert not [path for path in (other.root / "incoming").iterdir() if path.is_dir()]
 
