@@ -19,6 +19,7 @@ from marlbench.environments.contract import Step
 from marlbench.environments.keys import row_keys
 from marlbench.environments.smac.smac import Smac, SmacParameters
 from marlbench.training.evaluation import Evaluator
+from marlbench.training.tally import Tally
 
 CPU = torch.device("cpu")
 Faults = Callable[[list[dict[str, Any]]], Path]
@@ -204,6 +205,25 @@ def test_a_hundred_faults_lose_no_episode_and_are_no_losses(stubs: Faults) -> No
     finally:
         evaluator.close()
     assert lost == len(suffered)
+
+
+def test_training_counts_no_lost_episode(stubs: Faults, make: Make) -> None:
+    stubs([{"crash": 3}])
+    environment = make()
+    tally = Tally(environment.specification, 1, 1, None, 100, CPU)
+    step = environment.reset(keys())
+    while not step.any_ended:
+        step = environment.step(attack(step))
+        tally.count(step, 0)
+    assert not step.completed.any()
+    assert tally.since_record.means() == [{}]
+    step = environment.step(attack(step))
+    tally.count(step, 0)
+    while not step.any_ended:
+        step = environment.step(attack(step))
+        tally.count(step, 0)
+    told = tally.since_record.means()[0]
+    assert (told["win_rate"], told["lost_games"], told["episode_length"]) == (1.0, 1.0, 5.0)
 
 
 def test_the_scale_of_rewards_is_saved_with_the_environment(stubs: Faults, make: Make) -> None:
