@@ -26,8 +26,8 @@ from marlbench.tracking.target import Target, TrackingError
 LITTLE_DISK = 1 << 30
 # Optional packages that no registry has.
 GITHUB_ONLY = {
-    "smacv2": "pip install git+https://github.com/oxwhirl/smacv2.git, and StarCraft II 4.10: see `marlbench doctor smac`",
-    "smac": "pip install git+https://github.com/oxwhirl/smac.git, and StarCraft II 4.10: see `marlbench doctor smac`",
+    "smacv2": "pip install git+https://github.com/oxwhirl/smacv2.git, and the game: see `marlbench doctor smac`",
+    "smac": "pip install git+https://github.com/oxwhirl/smac.git, and the game: see `marlbench doctor smac`",
 }
 # What an extra needs beyond its packages.
 EXTRA_NEEDS = {
