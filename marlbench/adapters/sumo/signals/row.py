@@ -63,6 +63,17 @@ class SignalsRow(SumoRow):
         kinds = [(len(plan.phases), len(plan.lanes)) for plan in self.plans]
         distinct = list(dict.fromkeys(kinds))
         self._most_phases, self._most_lanes = phases, lanes
+        self._all = np.arange(len(self.plans))
+        # Where in the observations the density of each lane stands: agents and columns.
+        self._places = (
+            np.repeat(self._all, [len(plan.lanes) for plan in self.plans]),
+            np.concatenate([phases + 1 + np.arange(len(plan.lanes)) for plan in self.plans]),
+        )
+        self._between = [
+            {(was, comes): plan.between(was, comes) for was in choices for comes in choices}
+            for plan in self.plans
+            for choices in [range(len(plan.phases))]
+        ]
         return Description(
             agents=tuple(plan.signal for plan in self.plans),
             observation_sizes=(len(names),) * len(self.plans),
@@ -205,7 +216,7 @@ class SignalsRow(SumoRow):
         began, yellow = self._time, self.told.yellow
         if changed:
             for agent, phase in changed:
-                self._set(agent, self.plans[agent].between(self._phase[agent], phase))
+                self._set(agent, self._between[agent][self._phase[agent], phase])
             self.simulation.step_to(began + yellow)
             for agent, phase in changed:
                 self._set(agent, self.plans[agent].phases[phase])
@@ -223,22 +234,22 @@ class SignalsRow(SumoRow):
         self._episode.add(self._lanes)
         if self.steps and (self.told.reward == "waiting" or self._needs_detectors):
             self._detectors.read()
-        arrays, first, phases = self._arrays, 0, self._most_phases
-        observation, available = arrays["observation"], arrays["available_actions"]
+        observation, phases = self._arrays["observation"], self._most_phases
+        agents, columns = self._places
+        observation[:, :phases] = 0.0
+        observation[self._all, self._phase] = 1.0
+        observation[agents, columns] = density
+        observation[agents, columns + self._most_lanes] = queue
+        young = np.array([self._young(agent) for agent in range(len(self.plans))])
+        observation[:, phases] = ~young
+        if self._green_may_be_too_short or not self.steps:
+            self._show_available(young)
+
+    def _show_available(self, young: NDArray[np.bool_]) -> None:
+        available = self._arrays["available_actions"]
         for agent, plan in enumerate(self.plans):
-            seen, last = observation[agent], first + len(plan.lanes)
-            young = self._young(agent)
-            seen[:phases] = 0.0
-            seen[self._phase[agent]] = 1.0
-            seen[phases] = not young
-            lanes = phases + 1
-            seen[lanes : lanes + len(plan.lanes)] = density[first:last]
-            lanes += self._most_lanes
-            seen[lanes : lanes + len(plan.lanes)] = queue[first:last]
-            available[agent, : len(plan.phases)] = not young
-            if young:
-                available[agent, self._phase[agent]] = True
-            first = last
+            available[agent, : len(plan.phases)] = not young[agent]
+            available[agent, self._phase[agent]] = True
 
     @property
     def _needs_detectors(self) -> bool:

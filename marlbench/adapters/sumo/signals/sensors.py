@@ -37,12 +37,11 @@ class Lanes:
 
     def read(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Density and queue, in [0, 1]: [lane]."""
-        number, halting, length = self._number, self._halting, self._length
-        told = [(number(name), halting(name), length(name)) for name in self.names]
-        columns = np.array(told).reshape(-1, 3)
-        self.present, self.standing = columns[:, 0].astype(np.int64), columns[:, 1].astype(np.int64)
-        shares = np.minimum(columns[:, :2] * ((columns[:, 2] + _GAP) / self._metres)[:, None], 1.0)
-        return shares[:, 0], shares[:, 1]
+        names = self.names
+        self.present = np.array([self._number(name) for name in names])
+        self.standing = np.array([self._halting(name) for name in names])
+        room = (np.array([self._length(name) for name in names]) + _GAP) / self._metres
+        return np.minimum(self.present * room, 1.0), np.minimum(self.standing * room, 1.0)
 
 
 class Standing:
