@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -37,9 +38,10 @@ class Daemon:
             )
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it with a signal, and by force where that takes too long."""
+        """End it with a signal, and by force where that takes too long; then whatever it has left."""
         if self.process is None:
             return
+        group = self.process.pid
         if self.process.poll() is None:
             self.process.send_signal(number)
             try:
@@ -47,6 +49,8 @@ class Daemon:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
         self.process = None
 
 

@@ -71,7 +71,10 @@ class Team:
         )
         server = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
         server += ["--host", "127.0.0.1", "--port", str(self._port)]
-        server += ["--backend-store-uri", f"postgresql://mlflow@127.0.0.1:{self._database_port}/postgres"]
+        server += [
+            "--backend-store-uri",
+            f"postgresql+psycopg2://mlflow@127.0.0.1:{self._database_port}/postgres",
+        ]
         server += ["--artifacts-destination", str(self.folder / "artifacts")]
         secrets = {
             "MLFLOW_AUTH_CONFIG_PATH": str(self.folder / "auth.ini"),

@@ -75,7 +75,7 @@ def assert_each_cell_once(team: Team, folder: Path, name: str) -> None:
 
 
 def test_a_server_that_restarts_during_a_run(team: Team, folder: Path, start: Start) -> None:
-    named(folder, "restarted", seeds=2, steps=40_000)
+    named(folder, "restarted", seeds=2, steps=20_000)
     process = start("run", "small.yaml", env=team.environment())
     wait_for(lambda: workers(folder), 300)
     team.server.stop(signal.SIGKILL)
@@ -88,7 +88,7 @@ def test_a_server_that_restarts_during_a_run(team: Team, folder: Path, start: St
 
 
 def test_a_database_that_restarts_during_a_run(team: Team, folder: Path, start: Start) -> None:
-    named(folder, "database", seeds=2, steps=20_000)
+    named(folder, "database", seeds=2, steps=12_000)
     process = start("run", "small.yaml", env=team.environment())
     wait_for(lambda: workers(folder), 300)
     team.database.stop(signal.SIGQUIT)
