@@ -8,5 +8,5 @@ of the vehicles is controlled: each of them takes a slot, which is an agent, whi
 - `signal_times`: when movements have green; `demand`: vehicles and their routes;
 - `vehicles`, `view`: what is read of vehicles at each step, and what controlled ones see; `slots`: who drives where;
 - `ledger`: emissions and vehicles served by approach, and how they compare with plain driving;
-- `row`: the control loop, in a worker; `environment`: the batch.
+- `aside`: a process for the plain driving; `row`: the control loop, in a worker; `environment`: the batch.
 """

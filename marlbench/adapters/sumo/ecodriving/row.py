@@ -12,6 +12,7 @@ from marlbench.adapters.codecs import Range
 from marlbench.adapters.games import Rules
 from marlbench.adapters.spaces import Description
 from marlbench.adapters.sumo.ecodriving import demand, generated, intersection, view
+from marlbench.adapters.sumo.ecodriving.aside import Aside
 from marlbench.adapters.sumo.ecodriving.contexts import Context
 from marlbench.adapters.sumo.ecodriving.intersection import Intersection
 from marlbench.adapters.sumo.ecodriving.ledger import COMPARED, Drive, Ledger, compared
@@ -51,7 +52,9 @@ class EcoDrivingRow(SumoRow):
         # Of SUMO, for what a caller wants written.
         self._further: list[str] = rules.kwargs.get("options", [])
         self._network, self._routes = generated.Handed(), generated.Handed()
+        self._networks: dict[int, bytes] = {}
         self._intersections: dict[int, Intersection] = {}
+        self._aside: Aside | None = None
         super().__init__(rules)
 
     def describe(self, rules: Rules) -> Description:
@@ -83,6 +86,9 @@ class EcoDrivingRow(SumoRow):
         self._seed = seed
         self._slots = Slots(self.settings.slots)
         self._jammed, self._left_out, self._controlled = False, 0, 0
+        if self._aside is not None:
+            self._aside.close()
+        self._aside = Aside(self._drive_plainly)
         self._begin_drive(all_human=False)
         self._warm_up()
         self._show()
@@ -94,7 +100,9 @@ class EcoDrivingRow(SumoRow):
         """Make the network of a context SUMO's, and read it."""
         context = self.contexts[number]
         if isinstance(context.network, generated.Drawn):
-            self._network.write(generated.network(context.network))
+            if number not in self._networks:
+                self._networks[number] = generated.network(context.network)
+            self._network.write(self._networks[number])
             self._network_path = self._network.path
         else:
             self._network_path = str(context.network)
@@ -201,12 +209,10 @@ class EcoDrivingRow(SumoRow):
     def measure(self) -> list[float]:
         drive, counts, arrived = self._close_drive()
         left_without_slot = self._left_out / self._controlled if self._controlled else 0.0
-        self._begin_drive(all_human=self.settings.reference == "human")
-        self._warm_up()
-        # As long as the drive that it is compared with, which a jam may have ended.
-        for _ in range(self.steps):
-            self._drive()
-        plain, _, _ = self._close_drive()
+        assert self._aside is not None
+        # As long as this drive, which a jam may have ended.
+        plain: Drive = self._aside.ask(self.steps)
+        self._aside = None
         told = (counts.departed, arrived, counts.running, counts.teleported, counts.waiting)
         return [
             *compared(drive, plain).values(),
@@ -214,6 +220,21 @@ class EcoDrivingRow(SumoRow):
             left_without_slot,
             *(float(count) for count in told),
         ]
+
+    def _drive_plainly(self, steps: int) -> Drive:
+        """The same traffic, with nobody controlled, for so many steps."""
+        self._begin_drive(all_human=self.settings.reference == "human")
+        self._warm_up()
+        for _ in range(steps):
+            self._drive()
+        return self._close_drive()[0]
+
+    def carried(self) -> tuple[dict[int, bytes], dict[int, Intersection]]:
+        """Networks that were made, and read: every episode is played in a fresh copy of the process."""
+        return self._networks, self._intersections
+
+    def carry(self, kept: tuple[dict[int, bytes], dict[int, Intersection]]) -> None:
+        self._networks, self._intersections = kept
 
     def _close_drive(self) -> tuple[Drive, Counts, int]:
         counts = self.simulation.counts()
@@ -225,6 +246,8 @@ class EcoDrivingRow(SumoRow):
         return picture(self.intersection, self._traffic, self.simulation.time)
 
     def close(self) -> None:
+        if self._aside is not None:
+            self._aside.close()
         super().close()
         self._network.close()
         self._routes.close()
