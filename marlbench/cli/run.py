@@ -166,8 +166,14 @@ class How:
         from marlbench.engines.devices import resolve_devices
         from marlbench.engines.machine import free_disk, free_memory
         from marlbench.engines.slots import slot_count
+        from marlbench.errors import UsageError
 
         if (queue := self.engine.queue()) is not None:
+            if self.jobs is not None:
+                raise UsageError(
+                    f"--jobs is for this machine, not for the engine '{self.engine.name}'.",
+                    "How many run at once stands in its profile in marlbench.toml: at_once.",
+                )
             return machine_of(queue, self.device, self.root)
         self.engine.limits(self.root)
         devices, per_gpu = resolve_devices(self.device), self.engine.per_gpu
