@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from multiprocessing import Pipe
 from typing import Any
@@ -32,6 +33,8 @@ class Aside:
             try:
                 if os.getppid() == maker:
                     there.send(answer(there.recv()))
+            except Exception:
+                traceback.print_exc()
             finally:
                 os._exit(0)
         there.close()
