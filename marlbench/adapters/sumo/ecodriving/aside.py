@@ -50,7 +50,8 @@ class Aside:
             return self._pipe.recv()
         except (EOFError, OSError) as error:
             raise MarlbenchError(
-                "SUMO ended while it drove the plain traffic that is compared with."
+                "SUMO ended while it drove the plain traffic that is compared with.",
+                hint="The log says more.",
             ) from error
         finally:
             self.close()
