@@ -145,16 +145,16 @@ def test_collisions_are_highway_envs() -> None:
     assert crashes >= 6
 
 
-SMALL = HighwayParameters(agents=2, others=14, lanes=3, aggressive=0.3, defensive=0.3, length=40)
+SMALL = HighwayParameters(agents=2, others=8, lanes=2, aggressive=0.3, defensive=0.3, length=30)
 EPISODES = 200
 
 
-def of_highway_env(policy: str) -> dict[str, list[float]]:
+def of_highway_env(policy: str, episodes: range = range(EPISODES)) -> dict[str, list[float]]:
     """Measures of the episodes of a policy, by name, and `returned`, the agents' mean sum of rewards."""
     scene = Scene(SMALL.model_dump())
-    random = np.random.default_rng(0)
     told: dict[str, list[float]] = {name: [] for name in (*layout.MEASURES, "returned")}
-    for episode in range(EPISODES):
+    for episode in episodes:
+        random = np.random.default_rng(episode)
         scene.reset(seed=1000 + episode)
         if policy == "idm":
             for agent in range(SMALL.agents):
