@@ -126,7 +126,7 @@ class Step:
         truncated: bool [row, agent]; it was cut by a time limit: the value of `final_observation` is
             bootstrapped.
         ended: bool [row]; the row's episode is over for all agents and the row was reset.
-        dropped: bool [row]; an episode that `ended` tells as over was lost to a fault of the simulator: it is truncated,
+        dropped: bool [row]; an episode told over by `ended` that was lost to a fault of the simulator: it is truncated,
             and counts in no measure. None where that cannot happen.
         any_ended: whether any row ended, known on the host without waiting for the device.
         metrics: name -> float [row], of the episode and valid where `ended`; in a task without an end, of the step
