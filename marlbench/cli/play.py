@@ -30,7 +30,16 @@ Output = Annotated[
 Window = Annotated[bool, typer.Option("--window", help="Open a window, although there is an --output.")]
 Row = Annotated[int, typer.Option("--row", min=0, metavar="N", help="Which episode of the seed comes first.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, metavar="K", help="Which fresh episodes.")]
-Rate = Annotated[float, typer.Option("--fps", min=0.2, max=50, metavar="N", help="Steps a second.")]
+Most = Annotated[
+    int,
+    typer.Option(
+        "--pictures",
+        min=2,
+        metavar="N",
+        help="Of a longer episode, a film shows so many moments, spread evenly.",
+    ),
+]
+Rate = Annotated[float, typer.Option("--fps", min=0.2, max=50, metavar="N", help="Pictures a second.")]
 
 
 def command(
@@ -43,6 +52,7 @@ def command(
     which: WhichPolicy = "best",
     policy: ChosenActions = None,
     fps: Rate = 6,
+    most: Most = 400,
     device: Device = "cpu",
     results: Results = None,
 ) -> None:
@@ -72,7 +82,7 @@ def command(
     last: list[Frame] = []
 
     def pictures() -> Iterator[tuple[Picture, float]]:
-        for frame in playing.frames(rebuilt, policy, episodes, seed, row):
+        for frame in playing.frames(rebuilt, policy, episodes, seed, row, None if shown else most):
             seconds = max(_END_SECONDS, 1 / fps) if frame.over else 1 / fps
             picture = playing.captioned(frame, title, episodes)
             if output is not None:

@@ -18,7 +18,8 @@ from marlbench.environments.drawing import captioned
 from marlbench.environments.encoding import Picture, gif, indexed, png
 from marlbench.environments.keys import row_keys
 from marlbench.errors import MarlbenchError
-from marlbench.training.watching import PLAY_STREAM, Moment, apart, watch
+from marlbench.training.reel import Reel
+from marlbench.training.watching import PLAY_STREAM, apart, watch
 
 if TYPE_CHECKING:
     from marlbench.training.trainer import Trainer
@@ -32,31 +33,8 @@ _FRAMES_PER_SECOND, _END_SECONDS = 6, 1.2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 Left = Callable[[], float]
-
-
-class Reel:
-    """The moments of one row, thinned out evenly to at most twice `MOMENTS`, and always the last."""
-
-    def __init__(self) -> None:
-        self.stride, self.seen = 1, 0
-        self.kept: list[tuple[Callable[[], Picture], str, str]] = []
-        self.last: tuple[Callable[[], Picture], str, str] | None = None
-
-    def add(self, draw: Callable[[], Picture], moment: Moment, row: int) -> None:
-        self.last = (draw, f"step {moment.time}", f"return {float(moment.returned[row]):.4g}")
-        if self.seen % self.stride == 0:
-            self.kept.append(self.last)
-            if len(self.kept) == 2 * MOMENTS:
-                self.kept, self.stride = self.kept[::2], 2 * self.stride
-        self.seen += 1
-
-    def chosen(self, count: int) -> list[tuple[Callable[[], Picture], str, str]]:
-        """At most `count` moments, spread evenly over the episode; the first and the last are among them."""
-        kept = self.kept if self.last is None or self.kept[-1] is self.last else [*self.kept, self.last]
-        if len(kept) <= count:
-            return kept
-        gaps = max(1, count - 1)
-        return [kept[round(index * (len(kept) - 1) / gaps)] for index in range(gaps + 1)]
+# What draws a moment, and what is written below it at the left and at the right.
+Entry = tuple[Callable[[], Picture], str, str]
 
 
 def pictures_of(trainer: Trainer, left: Left) -> dict[int, dict[str, bytes]]:
@@ -146,8 +124,8 @@ def _play(
     titles: Mapping[int, str],
     left: Left,
     allowance: float,
-) -> tuple[dict[int, dict[str, bytes]], dict[int, Reel]]:
-    reels = {member: Reel() for member in titles}
+) -> tuple[dict[int, dict[str, bytes]], dict[int, Reel[Entry]]]:
+    reels: dict[int, Reel[Entry]] = {member: Reel(MOMENTS) for member in titles}
     open_rows, drawable = set(titles), True
     found: dict[int, dict[str, bytes]] = {member: {} for member in titles}
     keys = row_keys(list(seeds), PLAY_STREAM, 1, environment.device)
@@ -156,7 +134,8 @@ def _play(
             over = bool(moment.over[row])
             if drawable and (environment.draws_final or not bool(moment.step.ended[row])):
                 try:
-                    reels[row].add(environment.record(row), moment, row)
+                    returned = f"return {float(moment.returned[row]):.4g}"
+                    reels[row].add((environment.record(row), f"step {moment.time}", returned))
                 except MarlbenchError:
                     drawable = False
             if over:
@@ -182,7 +161,7 @@ def _others(environment: BatchedEnvironment, row: int) -> dict[str, bytes]:
     return files
 
 
-def _film(reel: Reel, title: str, left: Left) -> bytes:
+def _film(reel: Reel[Entry], title: str, left: Left) -> bytes:
     """A GIF of as many moments as there is time for; nothing where not even a few can be drawn."""
     frames, cost = [], float("inf")
     for moment in reel.chosen(2):
@@ -206,7 +185,7 @@ def _film(reel: Reel, title: str, left: Left) -> bytes:
         frames = [*frames[:-1:2], frames[-1]]
 
 
-def _frame(moment: tuple[Callable[[], Picture], str, str], title: str) -> Any:
+def _frame(moment: Entry, title: str) -> Any:
     draw, time, returned = moment
     picture = draw()
     coarser = -(-max(picture.shape[:2]) // PIXELS)

@@ -142,3 +142,16 @@ def test_a_window_shows_the_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == [0.1, 0.1, 0.1, 0.0]
     assert (np.asarray(pyplot.gcf().axes[0].images[0].get_array()) == 255).all()
     pyplot.close("all")
+
+
+def test_of_a_long_episode_a_film_shows_some_moments(tiny: tuple[Path, Matrix]) -> None:
+    every = frames(tiny, "ippo/spread/s0", episodes=2)
+    some = frames(tiny, "ippo/spread/s0", episodes=2, most=3)
+    assert [(one.episode, one.step, one.over) for one in some] == [
+        (episode, step, step == 6) for episode in range(2) for step in (0, 4, 6)
+    ]
+    whole = {(one.episode, one.step): one for one in every}
+    for one in some:
+        there = whole[one.episode, one.step]
+        assert np.array_equal(one.picture, there.picture)
+        assert one.returned == there.returned

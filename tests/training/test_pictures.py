@@ -112,24 +112,6 @@ def test_an_episode_that_takes_too_long_is_cut(tmp_path: Path) -> None:
     assert 2 <= frames(trainer.pictures(left)[0]["episode.gif"]) <= 52
 
 
-def test_long_episodes_are_thinned_out_evenly() -> None:
-    reel = pictures.Reel()
-
-    class Now:
-        returned = torch.zeros(1)
-
-        def __init__(self, time: int) -> None:
-            self.time = time
-
-    for time in range(1_001):
-        reel.add(lambda: np.zeros((1, 1, 3), np.uint8), Now(time), 0)  # type: ignore[arg-type]
-    assert len(reel.kept) < 2 * pictures.MOMENTS
-    times = [int(moment[1].split()[1]) for moment in reel.chosen(20)]
-    assert (times[0], times[-1], len(times)) == (0, 1_000, 20)
-    gaps = np.diff(times)
-    assert gaps.max() <= 2 * gaps.min()
-
-
 class WithPlot(Ragged):
     """Brings pictures of its own, and some that are not taken."""
 
