@@ -159,7 +159,7 @@ def test_a_crash_in_the_middle_of_a_step(packages: Faults, make: Make) -> None:
 @pytest.mark.parametrize("scenario", ["zerg_5_vs_5", "3m"])
 def test_faults_at_the_start(packages: Faults, make: Make, scenario: str) -> None:
     folder = packages([{"exit": 3}, {"spawn": False}, {"slow": 3}])
-    environment = make(scenario, patience=15.0)
+    environment = make(scenario, patience=30.0)
     step = environment.reset(keys())
     assert starts(folder) == 3
     assert (step.observation != 0).any()
@@ -217,7 +217,7 @@ def test_a_hundred_faults(packages: Faults, make: Make, quarter: int) -> None:
     suffered = [kinds[(number + quarter) % len(kinds)] for number in range(25)]
     suffered[quarter + 9] = [{"spawn": False}, {"hang": 50}, {"slow": 2, "crash": 90}, {"hang": 3}][quarter]
     folder = packages(suffered)
-    environment = make("3m", patience=10.0)
+    environment = make("3m", patience=40.0)
     step = environment.reset(keys())
     episodes, lost = 0, 0.0
     while starts(folder) <= len(suffered) or not step.completed.any():
