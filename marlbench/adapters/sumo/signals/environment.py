@@ -46,11 +46,8 @@ class Signals(SumoEnvironment):
     def examples(cls) -> list[AnyParameters]:
         if any(importlib.util.find_spec(package) is None for package in ("libsumo", "sumo_rl")):
             return []
-        return [
-            SignalsParameters(network="cologne1", end=25_250),
-            SignalsParameters(network="cologne3", end=25_240, minimum_green=20, reward="pressure"),
-            SignalsParameters(network="ingolstadt1", end=57_630, reward="waiting", replay=False),
-        ]
+        # Signals that differ, and masks.
+        return [SignalsParameters(network="cologne3", end=25_240, minimum_green=20, reward="pressure")]
 
     def __init__(self, parameters: SignalsParameters, rows: int, device: torch.device) -> None:
         self._title = parameters.title
