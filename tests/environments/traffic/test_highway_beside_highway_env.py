@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,17 @@ from highway_env.vehicle.behavior import IDMVehicle
 
 from marlbench.adapters.highway.scene import Scene
 
-sys.path.insert(0, str(Path(__file__).parent))
-beside: Any = importlib.import_module("beside_highway_env")
+
+def _beside() -> Any:
+    spec = importlib.util.spec_from_file_location("beside", Path(__file__).parent / "beside_highway_env.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+beside = _beside()
 # Careful enough that for 20 seconds nobody crashes in the scenes below.
 CAREFUL = (0.04, 0.2, 0.04, 0.02, 0.7)
 

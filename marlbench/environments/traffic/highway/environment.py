@@ -205,9 +205,7 @@ class Highway(BatchedEnvironment):
         if chosen.max(initial=0) >= len(PLAYERS):
             raise MarlbenchError(f"the highway has no built-in player {chosen.max()}.")
         self.players[rows] = chosen
-        of_agents = self.whole[rows[:, None], DRIVER, self.agents]
-        driver = np.where(chosen == simulation.IDM, NORMAL, np.where(of_agents == NORMAL, NORMAL, AGENT))
-        self.whole[rows[:, None], DRIVER, self.agents] = driver
+        self.whole[rows[:, None], DRIVER, self.agents] = np.where(chosen == simulation.IDM, NORMAL, AGENT)
 
     def _end(self, step: Step, ended: NDArray[np.bool_], truncated: NDArray[np.bool_]) -> Step:
         rows = np.flatnonzero(ended)
