@@ -179,7 +179,7 @@ def test_a_game_that_goes_silent_is_replaced(packages: Faults, make: Make) -> No
 def test_a_binary_that_leaves_at_once_is_told_soon(packages: Faults, make: Make) -> None:
     packages([{"exit": 7}] * 3)
     # Where the machine is so busy that leaving takes it half a second, pysc2 is the one who notices.
-    with pytest.raises(SimulatorFailure, match="left at once with exit code 7|Failed to connect to the SC2"):
+    with pytest.raises(SimulatorFailure, match=r"left at once with exit code 7|Failed to connect to the SC2"):
         make("3m").reset(keys())
 
 
