@@ -89,7 +89,9 @@ def test_hyperparameters(name: str) -> None:
     check_fields(name, load("algorithms", name).Hyperparameters)
 
 
-@pytest.mark.parametrize("name", ["simple_spread", "navigation", "matrix_game", "pettingzoo", "lbforaging", "vmas"])
+@pytest.mark.parametrize(
+    "name", ["simple_spread", "navigation", "matrix_game", "pettingzoo", "lbforaging", "vmas"]
+)
 def test_parameters(name: str) -> None:
     check_fields(name, load("environments", name).Parameters)
 
