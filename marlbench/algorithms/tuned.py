@@ -155,7 +155,7 @@ A2C = {
         },
     )
 }
-_IPLAN_SOURCE = "Wu et al. 2023 (arXiv 2306.06236), an ablation of section 5"
+_IPLAN_SOURCE = "Wu et al. 2023 (arXiv 2306.06236) [paper], an ablation of section 5"
 IPLAN = {
     "ippo": TunedSettings(
         f"{_IPLAN_SOURCE}: IPPO, without both incentives", {"behaviour": "none", "instant": False}

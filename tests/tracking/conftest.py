@@ -201,7 +201,7 @@ def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def make_lab(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Lab]:
     """Makes labs, with a database or, for `bare`, without; the path has what paths may have."""
-    monkeypatch.setattr(database, "_make", lambda path: shutil.copyfile(template, path))
+    monkeypatch.setattr(database, "_make", lambda path, root: shutil.copyfile(template, path))
 
     def make(name: str = "my résults", bare: bool = False) -> Lab:
         lab = Lab(tmp_path / name)
