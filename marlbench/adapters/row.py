@@ -15,6 +15,7 @@ from marlbench.adapters.arrays import Arrays
 from marlbench.adapters.copies import Copies
 from marlbench.adapters.games import Rules
 from marlbench.adapters.spaces import Description
+from marlbench.errors import ConfigurationError
 
 
 class Row(ABC):
@@ -52,12 +53,20 @@ class Row(ABC):
         """Take `action`, show what came of it; where the episode is over, begin the next."""
 
     def render(self) -> NDArray[np.uint8]:
-        """A picture: uint8 [height, width, 3]. Not asked for where the environment draws what rows `tell`."""
-        raise NotImplementedError
+        """A picture: uint8 [height, width, 3]. Not asked for where the environment draws what rows `tell`.
+
+        Raises:
+            ConfigurationError: the row cannot be drawn.
+        """
+        raise ConfigurationError(f"{type(self).__name__} cannot be drawn.", hint="It has no `render`.")
 
     def tell(self, what: str) -> Any:
-        """Something that the environment asks for by name, such as what a picture is drawn from."""
-        raise NotImplementedError(what)
+        """Something that the environment asks for by name, such as what a picture is drawn from.
+
+        Raises:
+            LookupError: the row has nothing of this name; by default it has nothing at all.
+        """
+        raise LookupError(f"{type(self).__name__} has nothing called '{what}' to tell")
 
     @abstractmethod
     def close(self) -> None:
