@@ -11,6 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marlbench.cli.engine_options import (
+    LOCAL,
+    Detach,
+    EngineChoice,
+    EngineName,
+    HangAfter,
+    MemoryLimit,
+    PerGpu,
+    ProfileName,
+    TimeLimit,
+)
 from marlbench.cli.options import (
     AlgorithmNames,
     Json,
@@ -55,6 +66,13 @@ def command(
     set_: Overrides = None,
     results: Results = None,
     out: Out = None,
+    engine: EngineName = LOCAL,
+    profile: ProfileName = None,
+    detach: Detach = False,
+    per_gpu: PerGpu = 1,
+    memory_limit: MemoryLimit = None,
+    time_limit: TimeLimit = None,
+    hang_after: HangAfter = None,
     no_run: NoRun = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -87,7 +105,8 @@ def command(
     def judged(store: Store, matrix: Matrix) -> Ending:
         return Judged(store, matrix, name, options, out, as_json)
 
-    how = How(device, jobs, seeds_per_job, extend=False, keep_states=KEEP_STATES, results=results)
+    choice = EngineChoice(engine, profile, detach, per_gpu, memory_limit, time_limit, hang_after)
+    how = How(device, jobs, seeds_per_job, False, KEEP_STATES, results, choice)
     if dry_run:
         show_dry(matrix, how, as_json)
     elif no_run:

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from marlbench.cli.fresh import Jobs
+from marlbench.cli.engine_options import (
+    LOCAL,
+    EngineChoice,
+    EngineName,
+    HangAfter,
+    MemoryLimit,
+    PerGpu,
+    ProfileName,
+    TimeLimit,
+)
 from marlbench.cli.options import Json, Overrides, PresetName, Results, Steps, TaskGlobs
-from marlbench.cli.run import Device
+from marlbench.cli.run import KEEP_STATES, Device, How, Jobs
 
 if TYPE_CHECKING:
-    from marlbench.cli.plan import Machine
     from marlbench.store.store import Store
     from marlbench.tuning.search import Search
     from marlbench.tuning.study import Study
@@ -63,6 +71,12 @@ def command(
     device: Device = "auto",
     jobs: Jobs = None,
     results: Results = None,
+    engine: EngineName = LOCAL,
+    profile: ProfileName = None,
+    per_gpu: PerGpu = 1,
+    memory_limit: MemoryLimit = None,
+    time_limit: TimeLimit = None,
+    hang_after: HangAfter = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE.yaml", help="Also write the settings to this file."),
@@ -77,10 +91,6 @@ def command(
     from marlbench.catalog.selection import parse_overrides
     from marlbench.cli import words
     from marlbench.cli.console import print_json, talk
-    from marlbench.cli.plan import Machine
-    from marlbench.engines.devices import resolve_devices
-    from marlbench.engines.machine import free_disk, free_memory
-    from marlbench.engines.slots import slot_count
     from marlbench.errors import CELLS_FAILED, UsageError, did_you_mean
     from marlbench.store import durable, locks
     from marlbench.store.store import Store
@@ -98,8 +108,11 @@ def command(
     )
     search.check()
     library()
-    devices = resolve_devices(device)
-    store = Store.open(Store.locate(results), create=True)
+    choice = EngineChoice(engine, profile, False, per_gpu, memory_limit, time_limit, hang_after)
+    how = How(device, jobs, None, False, KEEP_STATES, results, choice)
+    # Before anything is written: it refuses options that contradict each other.
+    how.machine()
+    store = Store.open(how.root, create=True)
     path = search.study(store.root, proposer, sampler_seed).path
     durable.make_directory(path.parent)
     lock = locks.Lock.take(path.with_suffix(".lock"), patience=1.0)
@@ -115,8 +128,7 @@ def command(
             f"before: {path}",
             markup=False,
         )
-        machine = Machine(devices, slot_count(devices, jobs), free_memory(), free_disk(store.root))
-        _carry_out(search, study, store, budget, machine)
+        _carry_out(search, study, store, budget, how)
     finally:
         lock.release()
     best = study.best
@@ -136,28 +148,37 @@ def command(
         typer.echo(text, nl=False)
 
 
-def _carry_out(search: Search, study: Study, store: Store, budget: int, machine: Machine) -> None:
+def _carry_out(search: Search, study: Study, store: Store, budget: int, how: How) -> None:
     """Train and settle trials until there are `budget`, as many at once as fill the slots."""
     from marlbench.cli import words
+    from marlbench.cli.command_lines import invocation
     from marlbench.cli.console import talk
     from marlbench.cli.fresh import stop_where_interrupted, tell_failures
     from marlbench.cli.jobs import Alone, run_jobs
     from marlbench.cli.plan import make_plan
     from marlbench.engines.jobs import Report
+    from marlbench.errors import CELLS_FAILED
 
+    machine = how.machine()
     at_once = max(1, machine.slots // len(search.base.cells))
     while trials := study.next(at_once, budget):
         matrix = search.together(trials)
         plan = make_plan(matrix, store, machine)
-        report = run_jobs(plan, store, Alone()) if plan.jobs else Report()
+        report = run_jobs(plan, store, Alone(), engine=how.engine) if plan.jobs else Report()
         stop_where_interrupted(report)
         tell_failures(report, matrix, store)
         failures = {failure.cell: f"{failure.kind}: {failure.reason}" for failure in report.failures}
         for trial in trials:
             if not search.settle(study, trial, store, failures):
+                if report.cancelled:
+                    continue
                 # A metric that is no finite number, though the parameters are.
                 study.finish(trial.number, (), "a run has no score")
             settled = study.trials[trial.number]
             told = settled.failed or f"score {words.number(settled.value or 0.0)}"
             settings = ", ".join(f"{name} {value}" for name, value in settled.hyperparameters.items())
             talk().print(f"trial {settled.number}: {told} ({settings})", markup=False)
+        if report.cancelled:
+            count = words.plural(len(report.cancelled), "run")
+            talk().print(f"{count} cancelled. Go on with: {invocation()}", markup=False)
+            raise typer.Exit(CELLS_FAILED)

@@ -97,6 +97,7 @@ class FakeEntryPoint:
 def suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file of the suite above, in the working directory's ./suites."""
     known: dict[str, dict[str, Plugin]] = {group: {} for group in plugins.GROUPS}
+    known["engines"] |= plugins.plugins("engines")
     found = [("algorithms", name, Learner) for name in ("first", "second", "third")]
     found += [("environments", "walking", Walking), ("environments", "reading", Reading)]
     for group, name, target in found:

@@ -14,6 +14,7 @@ import pytest
 from marlbench.catalog.matrix import Matrix, resolve
 from marlbench.catalog.types import TUNING_SEED
 from marlbench.cli import main
+from marlbench.cli.engine_options import EngineChoice
 from marlbench.engines.jobs import CellFailure, Report
 from marlbench.errors import CELLS_FAILED, CONFIGURATION, USAGE
 from marlbench.store.states import Failure, State
@@ -37,6 +38,8 @@ class Trained:
         self.cells: list[Any] = []
         self.fails: Callable[[float], bool] = lambda rate: False
         self.kill_at: int | None = None
+        self.cancel_at: int | None = None
+        self.engines: list[EngineChoice] = []
 
 
 @pytest.fixture
@@ -46,10 +49,14 @@ def trained(store: Store, monkeypatch: pytest.MonkeyPatch) -> Trained:
     def make_plan(matrix: Matrix, store: Store, machine: Any) -> Any:
         return SimpleNamespace(matrix=matrix, jobs=["all"])
 
-    def run_jobs(plan: Any, store: Store, companion: Any) -> Report:
+    def run_jobs(plan: Any, store: Store, companion: Any, *, engine: EngineChoice) -> Report:
         report = Report()
+        found.engines.append(engine)
         for cell in plan.matrix.cells:
             if store.states([cell.id])[cell.id].state is State.DONE:
+                continue
+            if found.cancel_at == len(found.cells):
+                report.cancelled.append(cell.id)
                 continue
             if found.kill_at == len(found.cells):
                 raise Killed
@@ -145,6 +152,32 @@ def test_a_search_that_was_killed_goes_on_as_if_it_had_not(typed: Any, trained: 
     trained.kill_at = None
     typed(*TUNE, "--budget", "6", *elsewhere)
     assert [(cell.hyperparameters["rate"], cell.seed) for cell in trained.cells] == expected
+
+
+def test_cancelled_trials_are_open_still(typed: Any, trained: Trained) -> None:
+    typed(*TUNE, "--budget", "6", "--json")
+    expected = [(cell.hyperparameters["rate"], cell.seed) for cell in trained.cells]
+    trained.cells.clear()
+    trained.cancel_at = 3
+    other = ("--results", "cancelled", "--budget", "6", "--json")
+    code, _, err = typed(*TUNE, *other)
+    assert code == CELLS_FAILED
+    assert "1 run cancelled." in err
+    assert len(trained.cells) == 3
+    trained.cancel_at = None
+    code, out, _ = typed(*TUNE, *other)
+    assert code == 0
+    assert [(cell.hyperparameters["rate"], cell.seed) for cell in trained.cells] == expected
+    assert not [trial for trial in json.loads(out)["trials"] if trial["failed"]]
+
+
+def test_what_starts_its_jobs_is_named_as_for_run(typed: Any, trained: Trained) -> None:
+    limits = ("--memory-limit", "4G", "--time-limit", "1h", "--hang-after", "5m")
+    assert typed(*TUNE, "--budget", "1", *limits)[0] == 0
+    assert trained.engines == [EngineChoice(memory_limit="4G", time_limit="1h", hang_after="5m")]
+    assert typed(*TUNE, "--budget", "2", "--engine", "slrum")[0] == CONFIGURATION
+    assert typed(*TUNE, "--budget", "2", "--profile", "gpu")[0] == USAGE
+    assert len(trained.engines) == 1
 
 
 def test_trials_that_failed_count_and_are_told(typed: Any, trained: Trained) -> None:

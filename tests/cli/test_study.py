@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from marlbench.errors import CONFIGURATION, USAGE
+
 from .conftest import Typed
 
 STUDY = """\
@@ -84,3 +86,17 @@ def test_a_study_from_the_plan_to_the_verdicts(typed: Typed, tmp_path: Path) -> 
     assert "Of 3 claims 1 does not hold, 1 holds, 1 is undecided." in out
     for name in ("coin.md", "coin.json", "coin.png"):
         assert (tmp_path / "elsewhere" / name).read_bytes() == (report / "study" / name).read_bytes()
+
+
+def test_what_starts_its_jobs_is_named_as_for_run(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "coin.yaml").write_text(STUDY)
+    code, _, said = typed("study", "./coin.yaml", "--engine", "slrum")
+    assert code == CONFIGURATION
+    assert "Did you mean 'slurm'?" in said
+    code, _, said = typed("study", "./coin.yaml", "--detach")
+    assert code == USAGE
+    assert "'local' is none" in said
+    code, _, said = typed("study", "./coin.yaml", "--time-limit", "soon")
+    assert code == USAGE
+    assert "--time-limit" in said
+    assert not (tmp_path / "results").exists()
