@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         pip = [f"{folder}/bin/python", "-m", "pip"]
-        subprocess.run([*pip, "install", "--upgrade", torch, *requirements("dev")], check=True)
+        subprocess.run([*pip, "install", "--upgrade", torch, *requirements("cluster")], check=True)
         frozen = subprocess.run(
             [*pip, "freeze", "--all"], check=True, stdout=subprocess.PIPE, text=True
         ).stdout

@@ -23,7 +23,7 @@ ENVIRONMENT = Path(".venv")
 STATE = ENVIRONMENT / "state"
 UNFINISHED = "unfinished"
 # Each kind has what those before it have.
-EXTRAS = {"use": ("mpe",), "dev": ("mpe", "dev"), "cluster": ("mpe", "dev", "slurm", "ray")}
+EXTRAS = {"use": ("mpe",), "dev": ("mpe", "dev"), "cluster": ("mpe", "dev", "slurm", "ray", "server")}
 # The installer and what builds an editable install; at hand in the environment, a change of pyproject.toml needs no
 # network while nothing new is asked for.
 INSTALLERS = ("pip", "hatchling", "editables")
