@@ -1,4 +1,4 @@
-"""Tests against a real Slurm, a real Ray and a real PostgreSQL; `make test-cluster` collects them, `make test` does not."""
+"""Tests against a real Slurm, Ray and PostgreSQL; `make test-cluster` collects them, `make test` does not."""
 
 from __future__ import annotations
 
