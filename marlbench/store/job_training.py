@@ -51,6 +51,7 @@ class Settings:
         checkpoint_seconds: the least time between two checkpoints.
         keep_states: bytes of the largest final state that is kept for longer trainings.
         make_meter: of what measures the cost of the training on this machine, where that is wanted.
+        pictures_from: processor seconds that a job takes at least where pictures of its policies are drawn.
     """
 
     device: str = "cpu"
@@ -59,6 +60,7 @@ class Settings:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     keep_states: int = kept.DEFAULT_LIMIT
     make_meter: Callable[[], Meter] | None = None
+    pictures_from: float = pictures.WORTHWHILE
 
 
 class JobTraining:
@@ -229,8 +231,10 @@ class JobTraining:
     def draw(self) -> None:
         """The pictures of the members whose results were written, after everything else."""
         # Where the cost of the training is what is asked for, nobody looks at pictures.
-        if self.trainer is not None and self.settings.make_meter is None:
-            pictures.make(self.trainer, self.written, self._cpu_seconds(), self.guard)
+        if self.trainer is None or self.settings.make_meter is not None:
+            return
+        if (spent := self._cpu_seconds()) >= self.settings.pictures_from:
+            pictures.make(self.trainer, self.written, spent, self.guard)
 
     def close(self) -> None:
         """Close journals and trainer, whatever state they are in."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from marlbench.catalog.cell import Cell
+from marlbench.store import pictures
 
 CONFIGURATION = "configuration.json"
 VERSIONS = "versions.json"
@@ -21,7 +22,10 @@ PICTURES = "pictures"
 def write_all(
     folder: Path, cell: Cell, records: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
 ) -> None:
-    """Write every file into `folder`; the same cell gives the same bytes."""
+    """Write every file into `folder`; the same cell gives the same bytes.
+
+    A cell that took hardly longer than drawing its curve has none: MLflow charts the same values.
+    """
     execution = result["execution"]
     _write_json(folder / CONFIGURATION, {"cell": cell.id, **cell.to_json()})
     _write_json(
@@ -29,12 +33,14 @@ def write_all(
         {key: execution.get(key) for key in ("versions", "git_sha", "device", "device_name", "threads")},
     )
     write_episodes(folder / EPISODES, records)
-    write_curve(folder / CURVE, cell, records, result)
+    shared_by = len(execution.get("members", [cell.id]))
+    if execution.get("cpu_seconds", math.inf) >= pictures.WORTHWHILE * shared_by:
+        write_curve(folder / CURVE, cell, records, result)
 
 
-def copy(folder: Path, pictures: Sequence[Path]) -> None:
+def copy(folder: Path, drawn: Sequence[Path]) -> None:
     """The pictures of a cell, in a folder of their own."""
-    for path in pictures:
+    for path in drawn:
         (folder / PICTURES).mkdir(exist_ok=True)
         shutil.copyfile(path, folder / PICTURES / path.name)
 

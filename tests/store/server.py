@@ -56,6 +56,7 @@ def work(order: dict[str, Any]) -> int:
         make_meter=FakeMeter if order.get("meter") else None,
         checkpoint_seconds=order.get("checkpoint_seconds", 1e9),
         keep_states=order.get("keep_states", DEFAULT_LIMIT),
+        pictures_from=order.get("pictures_from", 0.0),
     )
     if "job" in order:
         return jobs.main(root, order["job"], FakeTrainer, settings)

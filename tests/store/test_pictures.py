@@ -47,3 +47,11 @@ def test_a_picture_that_cannot_be_made_harms_nothing(
         assert "there is nothing to see" in log(store)
     # Nothing is left to do, and nothing goes wrong then either.
     assert server.run(machine / "results", [cell]) == 0
+
+
+def test_jobs_that_took_hardly_any_time_have_no_pictures(server: Server, machine: Path) -> None:
+    cell = make_cell()
+    assert server.run(machine / "results", [cell], pictures_from=1e9) == 0
+    store = Store.open(machine / "results")
+    assert state(store, cell).state is State.DONE
+    assert not (store.cell(cell.id).directory / pictures.RECORD).exists()

@@ -126,7 +126,7 @@ class Lab:
         path = self.store.job_directory(self.jobs[cell.id]) / "progress.json"
         durable.write_json(path, document)
 
-    def finish(self, cell: Cell, status: str = "completed") -> None:
+    def finish(self, cell: Cell, status: str = "completed", cpu_seconds: float = 9.0) -> None:
         """The absolute evaluation and result.json."""
         journal = self.journals[cell.id]
         line = {"attempt": journal.generation, "time_ms": START + 9000, "step": STEPS}
@@ -158,7 +158,7 @@ class Lab:
             "versions": {"torch": "2.13.0", "python": "3.11"},
             "git_sha": "abcdef",
             "steps_per_second": 400.0,
-            "cpu_seconds": 9.0,
+            "cpu_seconds": cpu_seconds,
             "peak_memory_bytes": 1_000_000,
             "job": self.jobs[cell.id],
             "members": [cell.id],
@@ -179,10 +179,12 @@ class Lab:
         )
         self.kill(cell)
 
-    def complete(self, cell: Cell, status: str = "completed", extra: int = 0) -> None:
+    def complete(
+        self, cell: Cell, status: str = "completed", extra: int = 0, cpu_seconds: float = 9.0
+    ) -> None:
         """A cell from nothing to its result."""
         self.train(cell, range(EVALUATIONS), extra=extra)
-        self.finish(cell, status)
+        self.finish(cell, status, cpu_seconds)
 
 
 @pytest.fixture(scope="session")

@@ -232,6 +232,15 @@ def test_runs_of_another_store_are_left_alone(
     assert len(list((lab.root / "artifacts").rglob("learning_curve.png"))) == 3
 
 
+def test_a_cell_of_a_moment_has_no_curve(lab: Any, cell: Make) -> None:
+    one = cell()
+    lab.begin(one)
+    lab.complete(one, cpu_seconds=1.0)
+    show(lab)
+    kept = (lab.root / "artifacts").rglob("*.*")
+    assert sorted(path.name for path in kept) == ["configuration.json", "episodes.parquet", "versions.json"]
+
+
 def test_pictures_come_after_the_result(lab: Any, cell: Make) -> None:
     one = cell()
     lab.begin(one)
