@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 # A retry inside MLflow's client could store a point twice on a server that answered too late, so there is none:
 # after a failure the projector asks what arrived (`runs.Runs`) and sends the rest.
 _PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    # A server that has just been started, or serves many, may take long for its first answers.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_CONFIGURE_LOGGING": "false",

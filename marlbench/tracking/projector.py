@@ -87,6 +87,8 @@ class Projector:
         """
         self.store = store
         self.target = target
+        # Runs that passes brought up to date, also those passes that were cut off.
+        self.shown = 0
         self._say = say
         self._matrices = Matrices(store.root)
         self._seen: dict[str, Work] = {}
@@ -251,6 +253,7 @@ class Projector:
             report.withdrawn.append(cell)
         else:
             report.shown += 1
+            self.shown += 1
             self._offer_views(runs, entry.cell)
             if result is not None:
                 self._finish(runs, live, page, entry, records, result, work.mark)

@@ -78,14 +78,18 @@ def _named(key: str) -> str:
 
 
 def _patiently(projector: Projector) -> Report:
-    for pause in (*_ONCE_PAUSES, None):
+    """A pass; where MLflow does not answer now and then, as many as it takes while each brings something further."""
+    tries, shown = 0, 0
+    while True:
         try:
             return projector.sweep()
         except CallFailed as failed:
-            if pause is None or failed.failure is not Failure.AWAY:
+            if projector.shown > shown:
+                tries, shown = 0, projector.shown
+            if tries == len(_ONCE_PAUSES) or failed.failure is not Failure.AWAY:
                 raise _told(failed, projector.target) from failed
-            time.sleep(pause)
-    raise AssertionError("unreachable")
+            time.sleep(_ONCE_PAUSES[tries])
+            tries += 1
 
 
 def _told(failed: CallFailed, target: Target) -> TrackingError:

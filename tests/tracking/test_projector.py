@@ -408,6 +408,31 @@ def test_a_run_that_was_made_although_the_call_failed_is_found(
     assert shown(lab, deleted=True) == {}
 
 
+def test_a_server_that_answers_now_and_then_gets_everything(
+    lab: Any, cell: Make, shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    for seed in range(5):
+        lab.complete(cell(seed=seed))
+    create_run = MlflowClient.create_run
+    calls = 0
+
+    def every_other(self: Any, *arguments: Any, **others: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            raise MlflowException("API request failed with timeout exception")
+        return create_run(self, *arguments, **others)
+
+    monkeypatch.setattr(MlflowClient, "create_run", every_other)
+    monkeypatch.setattr("marlbench.tracking.sync._ONCE_PAUSES", (0,))
+    show(lab)
+    assert calls == 10
+    assert len(shown(lab)) == 5
+
+
 def test_the_database_of_another_mlflow_is_not_migrated(lab: Any, cell: Make, tmp_path: Path) -> None:
     from marlbench.tracking.target import TrackingError
 
