@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +100,10 @@ def start(folder: Path) -> Iterator[Start]:
     }
 
     def start_one(
-        *arguments: str, env: dict[str, str] | None = None, **options: Any
+        *arguments: str, env: dict[str, str] | None = None, prefix: Sequence[str] = (), **options: Any
     ) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "marlbench", *arguments],
+            [*prefix, sys.executable, "-m", "marlbench", *arguments],
             cwd=folder,
             env={**clean, "OMP_NUM_THREADS": "1", **(env or {})},
             stdout=subprocess.PIPE,

@@ -1,11 +1,13 @@
 #!/bin/sh
-# Installs what the tests of clusters start and Debian has: Slurm, munge, MariaDB, PostgreSQL. No daemon is left running.
+# Installs what the tests of clusters start and Debian has: Slurm, munge, MariaDB, PostgreSQL, sshfs. No daemon is left.
 set -eu
 wanted=""
-for pair in slurmctld:slurm-wlm slurmd:slurm-wlm munged:munge slurmdbd:slurmdbd mariadbd:mariadb-server; do
+for pair in slurmctld:slurm-wlm slurmd:slurm-wlm munged:munge slurmdbd:slurmdbd mariadbd:mariadb-server \
+    sshfs:sshfs; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || [ -x "/usr/sbin/${pair%%:*}" ] || wanted="$wanted ${pair##*:}"
 done
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || wanted="$wanted postgresql"
+[ -x /usr/lib/openssh/sftp-server ] || wanted="$wanted openssh-sftp-server"
 [ -n "$wanted" ] || exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "These packages of Debian are missing, and only root can install them:$wanted" >&2

@@ -156,6 +156,35 @@ def test_each_job_gets_a_gpu_of_its_own(cluster: Cluster, folder: Path, start: S
     assert [record["device"] for record in records] == ["cuda", "cuda"]
 
 
+STUDY = """
+study:
+  question: Does the agent learn?
+  source: the test
+  claims:
+    learns:
+      says: It is better than the lower bound.
+      source: the test
+      contrast: {kind: level, of: {}}
+      holds: {above: -40.0}
+"""
+
+
+def test_a_study_and_a_search_are_trained_there_too(cluster: Cluster, folder: Path, start: Start) -> None:
+    suite(folder, seeds=2, steps=2000)
+    with (folder / "small.yaml").open("a") as file:
+        file.write(STUDY)
+    slurm = ("--engine", "slurm", "--json")
+    said = finish(start("study", "./small.yaml", *slurm, "--seeds-per-job", "1", env=cluster.environment))
+    assert json.loads(said)["claims"][0]["n"] == 2
+    assert_all_done_once(folder, 2, "slurm")
+    search = ("--algorithm", "ippo", "--space", "epochs=1..2", "--budget", "2", "--seeds-per-trial", "1")
+    said = finish(start("tune", "./small.yaml", *search, *slurm, env=cluster.environment))
+    assert len(json.loads(said)["trials"]) == 2
+    found = results(folder)
+    assert {result["execution"]["engine"] for result in found.values()} == {"slurm"}
+    assert len(found) in (3, 4), "two trials of the same settings are one cell"
+
+
 def test_what_slurm_refuses_is_one_message_and_submits_nothing(
     cluster: Cluster, folder: Path, start: Start
 ) -> None:
