@@ -135,7 +135,7 @@ def _command(*arguments: str, one_core: bool = True, results: Path | None = None
 
     def sample() -> Sample:
         with tempfile.TemporaryDirectory() as folder:
-            reads = {"run", "compare"} & set(arguments)
+            reads = {"run", "compare", "status"} & set(arguments)
             store = ["--results", str(results or Path(folder) / "results")] if reads else []
             timed = measure.run(marlbench(*arguments, *store), one_core=one_core, directory=Path(folder))
         if "run" in arguments:
@@ -237,6 +237,12 @@ def _little_besides(of: dict[str, Sample]) -> tuple[str, bool]:
     return told, one["ratio"] <= 1.25
 
 
+def _little_more(of: dict[str, Sample]) -> tuple[str, bool]:
+    one = of["marlbench"]
+    told = f"{one['share_of_an_hour']:.1%} ({one['more']:.1%} a step, {one['command_seconds']:.1f} s a run)"
+    return told, one["share_of_an_hour"] <= 0.02
+
+
 def _one_and_ten(of: dict[str, Sample]) -> tuple[str, bool]:
     one, ten = (of[name]["wall_seconds"] for name in ("one seed", "ten seeds"))
     speeds = " and ".join(f"{sample['steps_per_second']:,.0f}" for sample in of.values())
@@ -268,6 +274,12 @@ ROWS = {
         "a figure",
         {"marlbench": _ours("--method", "qmix_recurrent", "--rollouts", "10", "--warm-up", "2")},
         _at_least(0),
+    ),
+    "recurrent_battles": Row(
+        "recurrent MAPPO on the battles of 3m, 128 environments x 128 steps, 4 epochs of 4 minibatches, 128 units",
+        "2,100 a CPU-second",
+        {"marlbench": _ours("--task", "3m", "--method", "mappo_battles", "--rollouts", "1")},
+        _at_least(2_100),
     ),
     "battles": _battles("terran_5_vs_5", 18_000),
     "large_battles": _battles("terran_10_vs_11", 6_000),
@@ -359,10 +371,27 @@ ROWS = {
         "at most 1.25 times their bare training loops",
         {
             "marlbench": lambda: {
-                k: float(v) for k, v in measure.script(sys.executable, "time_short_cells.py").items()
+                k: float(v) for k, v in measure.script(sys.executable, "time_harness.py", "short").items()
             }
         },
         _little_besides,
+    ),
+    "overhead": Row(
+        "a run less the bare training loop of its cell, reckoned for an hour from two runs of some minutes",
+        "at most 2 %",
+        {
+            "marlbench": lambda: {
+                k: float(v) for k, v in measure.script(sys.executable, "time_harness.py", "long").items()
+            }
+        },
+        _little_more,
+    ),
+    "status": Row(
+        "marlbench status of a store of 10,000 cells",
+        "under 2 s of CPU",
+        {"marlbench": _command("status", "--json", results=STORE)},
+        _under(2, "cpu_seconds"),
+        _fill,
     ),
     "compare": Row(
         "marlbench compare on a matrix of 10,000 cells with 9,000 done",

@@ -1,6 +1,6 @@
 """index.sqlite: what was found out about cells, so that ten thousand of them need not be read again.
 
-A cache and nothing more: a verdict holds while size, modification time and inode of the cell's files are
+A cache and nothing more: what it says holds while size, modification time and inode of the cell's files are
 those it was found with. A missing index is made, a corrupt one replaced, and one that cannot be written is
 done without.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from marlbench.store.states import CellState, Failure, State
 from marlbench.store.summary import Summary, pack, unpack
 
-_VERSION = 3
+_VERSION = 4
 _TABLES = (
     """
 CREATE TABLE IF NOT EXISTS verdicts (
@@ -30,6 +30,8 @@ CREATE TABLE IF NOT EXISTS verdicts (
 """,
     # Thousands of cells are trained under the same few conditions.
     "CREATE TABLE IF NOT EXISTS conditions (key TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID",
+    # Cells whose identity was found to be the one that their id says.
+    "CREATE TABLE IF NOT EXISTS genuine (cell TEXT PRIMARY KEY, signature TEXT NOT NULL) WITHOUT ROWID",
 )
 _told: set[Path] = set()
 
@@ -122,6 +124,19 @@ class Index:
             ).fetchall()
 
         self._run(write)
+
+    def genuine(self) -> dict[str, str]:
+        """Cells that are what their ids say -> the signature of the cell.json that says so."""
+        if not self.path.exists():
+            return {}
+        return dict(self._run(lambda c: c.execute("SELECT cell, signature FROM genuine").fetchall()) or ())
+
+    def keep_genuine(self, signatures: Iterable[tuple[str, str]]) -> None:
+        """Remember cells whose identities were checked."""
+        rows = list(signatures)
+        if rows and not self._read_only:
+            query = "INSERT OR REPLACE INTO genuine VALUES (?, ?)"
+            self._run(lambda connection: connection.executemany(query, rows).fetchall())
 
     def speeds(self, suite: str, task: str, backend: str, algorithm: str, device: str) -> list[float]:
         """Speeds of the results that are known."""

@@ -16,7 +16,7 @@ from marlbench.store.summary import Summary, summarise
 
 # A file changed again within the clock's granularity can look unchanged, so a verdict on younger files is not
 # kept.
-_SETTLED_NS = 1_000_000_000
+SETTLED_NS = 1_000_000_000
 
 
 def inspect(
@@ -33,11 +33,11 @@ def inspect(
     for cell_id in cell_ids:
         # Strings, because making ten thousand Paths takes longer than all the rest.
         directory = f"{folder}/{cell_id}"
-        result, newest = _signature(f"{directory}/{validity.NAME}")
+        result, newest = signature_of(f"{directory}/{validity.NAME}")
         if not result:
             found[cell_id] = _unfinished(root, Path(directory), locked)
             continue
-        record, newer = _signature(f"{directory}/{journal.NAME}")
+        record, newer = signature_of(f"{directory}/{journal.NAME}")
         signature = f"{result} {record}"
         verdict = known.get(cell_id)
         lacks = (
@@ -45,7 +45,7 @@ def inspect(
         )
         if verdict is None or verdict.signature != signature or lacks:
             verdict = _examine(Path(directory), signature)
-            if max(newest, newer) < now - _SETTLED_NS:
+            if max(newest, newer) < now - SETTLED_NS:
                 fresh.append((cell_id, verdict))
         state = verdict.state
         if state.state is State.DAMAGED:
@@ -87,7 +87,8 @@ def tail(path: Path, lines: int) -> list[str]:
     return content.decode(errors="replace").splitlines()[-lines:]
 
 
-def _signature(path: str) -> tuple[str, int]:
+def signature_of(path: str) -> tuple[str, int]:
+    """What tells a file from what it was before, and when it was changed last; "" and 0 where there is none."""
     try:
         stat = os.stat(path)
     except OSError:

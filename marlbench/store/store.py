@@ -7,6 +7,7 @@ import datetime
 import os
 import re
 import statistics
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -119,14 +120,26 @@ class Store:
 
     def cells(self) -> Iterator[CellEntry]:
         """Every cell that has a readable cell.json, by id."""
+        genuine, settled = self._index.genuine(), time.time_ns() - inspection.SETTLED_NS
+        fresh = []
         for name in _names(self.root / "cells", CELL_ID):
+            signature, changed = inspection.signature_of(f"{self.root}/cells/{name}/cell.json")
+            known = bool(signature) and genuine.get(name) == signature
             try:
-                yield self.cell(name)
+                entry = self._cell(name, known)
             except StoreError:
                 continue
+            if not known and changed < settled:
+                fresh.append((name, signature))
+            yield entry
+        self._index.keep_genuine(fresh)
 
     def cell(self, cell_id: str) -> CellEntry:
         """One cell; Damaged where its cell.json is missing, cannot be read or is another cell's."""
+        return self._cell(cell_id, genuine=False)
+
+    def _cell(self, cell_id: str, genuine: bool) -> CellEntry:
+        """`genuine`: its identity was computed before, from the same file."""
         directory = self.cell_directory(cell_id)
         try:
             document = durable.read(directory / "cell.json")
@@ -134,7 +147,8 @@ class Store:
                 raise Damaged("there is no cell.json")
             if document.get("schema") != claims.SCHEMA:
                 raise Damaged(f"cell.json has schema {document.get('schema')!r}, which is not known")
-            if document.get("cell") != cell_id or identity_id(document.get("identity") or {}) != cell_id:
+            same = document.get("cell") == cell_id
+            if not same or not (genuine or identity_id(document.get("identity") or {}) == cell_id):
                 raise Damaged("the identity in cell.json is not that of this cell")
             cell = Cell.from_json(document)
             return CellEntry(cell_id, cell, str(document["job"]), int(document["created_ms"]), directory)

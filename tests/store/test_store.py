@@ -12,7 +12,7 @@ from marlbench.errors import STORE, StoreError
 from marlbench.store import journal, validity
 from marlbench.store.index import Index, Verdict
 from marlbench.store.journal import Journal
-from marlbench.store.states import CellState, State
+from marlbench.store.states import CellState, Damaged, State
 from marlbench.store.store import Store
 
 from .fake_cells import make_cell
@@ -128,6 +128,24 @@ def test_the_index_notices_every_change(store: Store, name: str, change: str) ->
     if change != "touched":
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert store.states([cell_id])[cell_id].state is State.DAMAGED
+
+
+def test_the_identity_of_a_cell_is_computed_once_for_each_file(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell_id = make_cell().id
+    store.claim([make_cell()], slots=1)
+    path = store.root / "cells" / cell_id / "cell.json"
+    age(path.parent)
+    (entry,) = store.cells()
+    with monkeypatch.context() as patch:
+        patch.setattr("marlbench.store.store.identity_id", lambda identity: pytest.fail("computed again"))
+        assert list(store.cells()) == [entry]
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 1'))
+    age(path.parent)
+    assert list(store.cells()) == []
+    with pytest.raises(Damaged, match="not that of this cell"):
+        store.cell(cell_id)
 
 
 def test_young_files_are_not_remembered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,139 @@
+"""Prints what marlbench costs besides training: `python time_harness.py short [FEW MANY]` or `long [STEPS]`.
+
+short: runs FEW and then MANY cells of about a second, each a job of its own, in CPU seconds of every process that
+`marlbench run` starts. The difference is the cost of a cell, what is left is the cost of the command; both are set
+against the bare training loop of the same cells in this process, without a store.
+
+long: runs one cell of STEPS and one of twice as many, each beside its bare loop, in turn. What a step costs more in a
+run than in the loop, and what a run costs however long it is (start, MLflow's database, report), give what an hour of
+training costs more.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SUITE = """\
+schema: 1
+suite: timed
+title: Cells that are timed
+rows: 8
+seeds: 1000
+steps: {steps}
+protocol: {{kind: episodic, policy: greedy, evaluations: {evaluations}, episodes: 8, absolute_episodes: 8}}
+algorithms:
+  ippo: {{hyperparameters: {{rollout_length: 64}}}}
+tasks:
+  spread:
+    environment: simple_spread
+    score: {{metric: return_mean, low: -40.0, high: -10.0, source: the benchmark}}
+"""
+CELLS, HOUR = 1000, 3600.0
+
+
+def bare(folder: Path, seeds: int) -> float:
+    """CPU seconds of the training loop of one cell, the mean over seeds."""
+    import torch
+
+    from marlbench.catalog.matrix import resolve
+    from marlbench.store.execution import prepare_torch
+    from marlbench.training.trainer import Trainer
+
+    prepare_torch(torch.device("cpu"), 1)
+    cells = resolve([str(folder / "timed.yaml")], seeds=tuple(range(seeds))).cells
+    times = []
+    for cell in cells:
+        began = time.process_time()
+        trainer = Trainer([cell], folder / "bare", torch.device("cpu"))
+        while not trainer.finished:
+            trainer.advance()
+        trainer.outcome(0)
+        trainer.close()
+        times.append(time.process_time() - began)
+    return sum(times) / seeds
+
+
+def run(folder: Path, seeds: int) -> float:
+    """CPU seconds of a run of so many cells in a store of its own."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [
+        sys.executable,
+        "-m",
+        "marlbench",
+        "run",
+        "timed.yaml",
+        "--seeds",
+        str(seeds),
+        "--device",
+        "cpu",
+    ]
+    command += ["--seeds-per-job", "1", "--jobs", "2", "--json", "--results", f"store-{seeds}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("M")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["done"] == seeds
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def short(few: int, many: int) -> dict[str, float]:
+    """What a thousand cells of a second cost, for each second of their loops."""
+    with _suite(4_000, 2) as folder:
+        bare(folder, 1)  # imports and the like
+        loop = bare(folder, 5)
+        small, large = run(folder, few), run(folder, many)
+    cell = (large - small) / (many - few)
+    command = small - few * cell
+    return {
+        "bare_seconds": loop,
+        "cell_seconds": cell,
+        "command_seconds": command,
+        "ratio": (command + CELLS * cell) / (CELLS * loop),
+    }
+
+
+def long(steps: int) -> dict[str, float]:
+    """What an hour of training costs more than its loop, as a share of it."""
+    with _suite(4_000, 2) as folder:
+        bare(folder, 1)  # imports and the like
+    loops, runs = [], []
+    for times in (1, 2):
+        # As many evaluations a step, whatever the length.
+        with _suite(times * steps, times * 5) as folder:
+            loops.append(bare(folder, 1))
+            runs.append(run(folder, 1))
+    more = (runs[1] - runs[0]) / (loops[1] - loops[0]) - 1.0
+    command = runs[0] - (1.0 + more) * loops[0]
+    return {
+        "bare_seconds": loops[1],
+        "run_seconds": runs[1],
+        "command_seconds": command,
+        "more": more,
+        "share_of_an_hour": more + command / HOUR,
+    }
+
+
+@contextmanager
+def _suite(steps: int, evaluations: int) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "timed.yaml").write_text(SUITE.format(steps=steps, evaluations=evaluations))
+        yield folder
+
+
+def main() -> None:
+    kind, *words = sys.argv[1:]
+    numbers = [int(word) for word in words]
+    print(json.dumps(short(*(numbers or (5, 25))) if kind == "short" else long(*(numbers or (300_000,)))))
+
+
+if __name__ == "__main__":
+    main()
