@@ -172,7 +172,8 @@ def compare_matrix(
             state.value for cell in cells if (state := states[cell.id].state) is not State.DONE
         )
         protocol, told = notes.common_protocol(groups)
-        told += [*notes.unequal_budgets(groups), *notes.tuned(groups), *notes.runs_apart(groups, here)]
+        told += [*notes.simulators(groups), *notes.unequal_budgets(groups)]
+        told += [*notes.tuned(groups), *notes.runs_apart(groups, here)]
         told += [*notes.started(groups), *notes.continued(store, groups, here)]
         rows, aggregates, tests = judged([*groups, *(foreign.groups if foreign else ())], here | _of(foreign))
         told += notes.agents(rows)

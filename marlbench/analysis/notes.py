@@ -59,6 +59,18 @@ def started(groups: Sequence[CellGroup]) -> list[str]:
     return [f"on {_limited(tasks)} {said}; they are not counted" for said, tasks in found.items()]
 
 
+def simulators(groups: Sequence[CellGroup]) -> list[str]:
+    """What others' programs played the tasks, with their versions and whatever of them changes what is seen."""
+    tasks: dict[tuple[str, str], dict[str, None]] = {}
+    for group in groups:
+        if group.cell.simulator:
+            tasks.setdefault((group.cell.backend, group.cell.simulator), {})[group.cell.task] = None
+    return [
+        f"backend {backend}: {simulator}, on {_limited(list(on))}"
+        for (backend, simulator), on in tasks.items()
+    ]
+
+
 def tuned(groups: Sequence[CellGroup]) -> list[str]:
     """What it cost to choose settings, of the algorithms whose entry says so."""
     from marlbench.catalog.selection import parse_seeds

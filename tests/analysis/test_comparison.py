@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from marlbench.analysis import notes
 from marlbench.analysis.comparison import Comparison, Row, compare_matrix
 from marlbench.analysis.notes import other_revisions
 from marlbench.analysis.runs import run_of
@@ -350,3 +352,21 @@ def test_what_agents_need_is_told_where_methods_tell_it(store: Store, finish: An
     cost = comparison.to_json()["rows"][0]["cost"]
     assert cost["agent_bytes"] in (1024, 2048)
     assert cost["decision_microseconds"] in (3.0, 5.0)
+
+
+def test_what_others_programs_played_is_told_once_for_all_their_tasks() -> None:
+    def group(task: str, simulator: str) -> Any:
+        return SimpleNamespace(cell=SimpleNamespace(task=task, backend="sc2", simulator=simulator))
+
+    on, off = "smacv2 1.0, fix_obs on, StarCraft II 4.10", "smacv2 1.0, fix_obs off, StarCraft II 4.10"
+    groups = [
+        group("terran", on),
+        group("terran", on),
+        group("zerg", on),
+        group("epo", off),
+        group("own", ""),
+    ]
+    assert notes.simulators(groups) == [
+        f"backend sc2: {on}, on terran, zerg",
+        f"backend sc2: {off}, on epo",
+    ]
