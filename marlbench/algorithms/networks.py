@@ -14,7 +14,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from marlbench.algorithms.recording import recording
-from marlbench.algorithms.recurrence import GatedSequence
+from marlbench.algorithms.recurrence import GatedSequence, unrolled
 from marlbench.algorithms.stack import Activation, Layout, MultilayerPerceptron, activations
 
 Image = tuple[int, int, int]
@@ -88,6 +88,8 @@ class GatedRecurrentUnit:
                 found.append(memory)
             return torch.stack(found, 1)
         weight, bias = (parameters[f"{self.name}.memory.{part}"] for part in ("weight", "bias"))
+        if not torch.is_grad_enabled():
+            return unrolled(projected, memory, weight, bias, fresh)
         memories: Tensor = GatedSequence.apply(projected, memory, weight, bias, fresh)
         return memories
 

@@ -164,15 +164,30 @@ class RolloutCritic:
             later = memories[:, length - 1 : -1 : length]
             starts = torch.cat([self.memory.unsqueeze(1), later], 1).flatten(1, 2)
             if finals is not None:
-                finals, _ = network.step(parameters, finals, memories[:, rollout.ended].flatten(1, 2))
+                finals = self._remembered(rollout, finals, memories)
             cut = self.sharing.fold(rollout.filled("cut")[:, -1:].unsqueeze(-1))
             self.memory = memories[:, -1].masked_fill(cut, 0.0)
             beyond, _ = network.step(parameters, beyond, self.memory)
         within = self._in_rewards(rollout, value)
         following = torch.cat([within[:, 1:], self._in_rewards(rollout, beyond)], 1)
         if finals is not None:
-            following[:, rollout.ended] = self._in_rewards(rollout, finals)
+            last = self._in_rewards(rollout, finals)
+            if self.memory is not None:
+                last = torch.where(_bootstraps(rollout), last, following[:, rollout.ended])
+            following[:, rollout.ended] = last
         return value, following, starts
+
+    def _remembered(self, rollout: Rollout, finals: Tensor, memories: Tensor) -> Tensor:
+        """Values at the last moments of episodes, [stack, time x slot, 1], by the memories [stack, time, slot, units].
+
+        They are asked for where an episode was cut by a limit alone, and 0 elsewhere.
+        """
+        asked = self.sharing.fold(_bootstraps(rollout).unsqueeze(-1)).squeeze(-1).any(0).nonzero().squeeze(-1)
+        found = finals.new_zeros(*finals.shape[:2], 1)
+        if len(asked):
+            remembered = memories[:, rollout.ended].flatten(1, 2)[:, asked]
+            found[:, asked], _ = self.network.step(self.stack.parameters, finals[:, asked], remembered)
+        return found
 
     def _in_rewards(self, rollout: Rollout, value: Tensor) -> Tensor:
         """Values in its own units [stack, time x slot, 1] in units of the rewards: [member, time, row, agent]."""
@@ -208,3 +223,9 @@ class RolloutCritic:
             self.memory = state["memory"].to(self.memory.device, copy=True)
         if self.normalisation is not None:
             self.normalisation.load_state_dict(state["normalisation"])
+
+
+def _bootstraps(rollout: Rollout) -> Tensor:
+    """bool [member, ended time, row, agent]: whether the value after the step counts though the episode is over."""
+    truncated, terminated = rollout.filled("truncated"), rollout.filled("terminated")
+    return (truncated & ~terminated)[:, rollout.ended]

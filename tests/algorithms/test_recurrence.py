@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from marlbench.algorithms import recurrence
 from marlbench.algorithms.networks import GatedRecurrentUnit
-from marlbench.algorithms.recurrence import GatedSequence
+from marlbench.algorithms.recurrence import GatedSequence, unrolled
 
 STACK, TIME, SAMPLES, UNITS = 2, 5, 3, 4
 
@@ -42,3 +43,33 @@ def test_memories_are_those_of_single_steps(fresh: Tensor | None) -> None:
             memory = memory * ~fresh[:, time].unsqueeze(-1)
         memory = unit.step(parameters, projected[:, time], memory)
         torch.testing.assert_close(found[:, time], memory)
+
+
+def test_without_gradients_memories_are_the_same(fresh: Tensor | None) -> None:
+    given = (
+        torch.randn(STACK, TIME, SAMPLES, 3 * UNITS),
+        torch.randn(STACK, SAMPLES, UNITS),
+        torch.randn(STACK, UNITS, 3 * UNITS),
+        torch.randn(STACK, 1, 3 * UNITS),
+    )
+    torch.testing.assert_close(unrolled(*given, fresh), GatedSequence.apply(*given, fresh))
+
+
+def test_the_compiled_way_back_is_that_of_tensors_to_the_bit(
+    fresh: Tensor | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [
+        torch.randn(shape, requires_grad=True)
+        for shape in (
+            (STACK, TIME, SAMPLES, 3 * 33),
+            (STACK, SAMPLES, 33),
+            (STACK, 33, 3 * 33),
+            (STACK, 1, 3 * 33),
+        )
+    ]
+    memories = GatedSequence.apply(*given, fresh)
+    outside = torch.randn_like(memories)
+    found = torch.autograd.grad(memories, given, outside, retain_graph=True)
+    monkeypatch.setattr(recurrence, "_compiled", recurrence._of_tensors)
+    for compiled, of_tensors in zip(found, torch.autograd.grad(memories, given, outside), strict=True):
+        assert torch.equal(compiled, of_tensors)
