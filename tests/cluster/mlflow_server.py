@@ -85,11 +85,11 @@ class Team:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
 
-    def environment(self, password: str = PASSWORD) -> dict[str, str]:
+    def environment(self, password: str = PASSWORD, user: str = USER) -> dict[str, str]:
         """What a client is told."""
         return {
             "MLFLOW_TRACKING_URI": self.url,
-            "MLFLOW_TRACKING_USERNAME": USER,
+            "MLFLOW_TRACKING_USERNAME": user,
             "MLFLOW_TRACKING_PASSWORD": password,
         }
 

@@ -113,7 +113,7 @@ def test_a_machine_that_stood_still_writes_no_more_when_it_wakes(
     (done,) = results(folder).values()
     for process in everyone:
         process.resume()
-    assert "is done, by another run" in finish(sleeper)
+    assert "1 of 1 cells done" in finish(sleeper)
     assert not job.is_running()
     assert list(results(folder).values()) == [done]
     log = next(folder.glob("results/jobs/*/log.txt")).read_text()
