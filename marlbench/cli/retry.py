@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marlbench.cli.carrying_out import carry_out, show_dry
 from marlbench.cli.engine_options import (
     LOCAL,
     Detach,
@@ -20,8 +21,8 @@ from marlbench.cli.engine_options import (
     TimeLimit,
 )
 from marlbench.cli.options import Json, Results
-from marlbench.cli.run import KEEP_STATES, Device, DryRun, How, Jobs, carry_out, show_dry
 from marlbench.cli.selecting import Names
+from marlbench.cli.training_options import KEEP_STATES, Device, DryRun, How, Jobs
 
 if TYPE_CHECKING:
     from marlbench.catalog.matrix import Matrix

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from marlbench.cli.carrying_out import Ending, carry_out, show_dry
 from marlbench.cli.engine_options import (
     LOCAL,
     Detach,
@@ -34,7 +35,7 @@ from marlbench.cli.options import (
     as_words,
     select,
 )
-from marlbench.cli.run import KEEP_STATES, Device, DryRun, Ending, How, Jobs, SeedsPerJob, carry_out, show_dry
+from marlbench.cli.training_options import KEEP_STATES, Device, DryRun, How, Jobs, SeedsPerJob
 
 if TYPE_CHECKING:
     from marlbench.analysis.studies.findings import Findings

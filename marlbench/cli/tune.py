@@ -18,7 +18,7 @@ from marlbench.cli.engine_options import (
     TimeLimit,
 )
 from marlbench.cli.options import Json, Overrides, PresetName, Results, Steps, TaskGlobs
-from marlbench.cli.run import KEEP_STATES, Device, How, Jobs
+from marlbench.cli.training_options import KEEP_STATES, Device, How, Jobs
 
 if TYPE_CHECKING:
     from marlbench.store.store import Store

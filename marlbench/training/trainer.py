@@ -27,6 +27,7 @@ from marlbench.plugins import load
 from marlbench.training.agent_costs import agent_costs
 from marlbench.training.evaluation import Evaluator, cut_memory
 from marlbench.training.findings import Findings
+from marlbench.training.starting import with_parts_of
 from marlbench.training.tally import Tally
 
 TRAINING_STREAM = 0
@@ -363,14 +364,9 @@ class Trainer:
         Raises:
             ConfigurationError: this policy has no such parameter, or one of another shape.
         """
-        policy, fresh = self.algorithm.policy, self.algorithm.policy.parameters()
-        started = []
-        for member, values in enumerate(taken):
-            own = policy.describe(fresh[member])
-            for name, value in values.items():
-                _check_fits(name, value, own, self.cells[member])
-            started.append(policy.parameters_of({**own, **values}))
-        self.algorithm.start_from(torch.stack(started).to(fresh))
+        fresh = self.algorithm.policy.parameters()
+        started = with_parts_of(taken, self.algorithm.policy, fresh, self.cells)
+        self.algorithm.start_from(started)
         self.findings.best = self.algorithm.policy.parameters()
         self.findings.last = self.findings.best.clone()
 
@@ -412,22 +408,6 @@ class Trainer:
         if self.evaluator is not None:
             self.evaluator.close()
         self.algorithm.close()
-
-
-def _check_fits(name: str, value: Tensor, own: Mapping[str, Tensor], cell: Cell) -> None:
-    """Raise ConfigurationError where a parameter of another policy has no place in this one."""
-    called = f"{cell.label} on {cell.task} cannot start from the policy of another cell"
-    hint = f"Let both tasks be seen and acted in alike, or take over fewer `layers` of {', '.join(own)}."
-    if name not in own:
-        raise ConfigurationError(f"{called}: it has no parameter '{name}'.", hint)
-    if value.shape != own[name].shape:
-        raise ConfigurationError(
-            f"{called}: '{name}' is {_sides(own[name])} here and {_sides(value)} there.", hint
-        )
-
-
-def _sides(value: Tensor) -> str:
-    return " x ".join(map(str, value.shape))
 
 
 _PLAIN = (

@@ -10,9 +10,10 @@ import torch
 from marlbench.analysis import notes
 from marlbench.catalog.cell import Cell
 from marlbench.catalog.matrix import resolve
-from marlbench.cli import run
+from marlbench.cli.carrying_out import Stage, carry_out, show_dry
 from marlbench.cli.plan import Plan
 from marlbench.cli.run_job import make_trainer
+from marlbench.cli.training_options import How
 from marlbench.engines.jobs import Report
 from marlbench.errors import ConfigurationError, StoreError
 from marlbench.store.initial import policies_for
@@ -201,8 +202,8 @@ def test_run_trains_stage_after_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     matrix = resolve([write(tmp_path, STAGED)], tasks=["long"], seeds=(1,))
-    how = run.How("cpu", 1, None, extend=False, keep_states=0, results=tmp_path / "results")
-    run.show_dry(matrix, how, as_json=False)
+    how = How("cpu", 1, None, extend=False, keep_states=0, results=tmp_path / "results")
+    show_dry(matrix, how, as_json=False)
     told = " ".join(capsys.readouterr().err.split())
     assert "Stage 1: 1 cell from which others start, 0 done: staged/short." in told
     ran: list[list[str]] = []
@@ -216,13 +217,13 @@ def test_run_trains_stage_after_stage(
     monkeypatch.setattr("marlbench.cli.jobs.run_jobs", jobs_of)
     monkeypatch.setattr("marlbench.cli.projector.Projector", NoProjector)
     for _ in range(2):
-        assert run.carry_out(matrix, how, lambda store, matrix: run.Stage()) == 0
+        assert carry_out(matrix, how, lambda store, matrix: Stage()) == 0
         assert ran == [["short"], ["middle"], ["long"]]
 
 
 def test_what_starts_from_others_waits_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = resolve([write(tmp_path, STAGED)], tasks=["long"], seeds=(1,))
-    how = run.How("cpu", 1, None, extend=False, keep_states=0, results=tmp_path / "results")
+    how = How("cpu", 1, None, extend=False, keep_states=0, results=tmp_path / "results")
     asked: list[list[str]] = []
 
     def none_of(plan: Plan, *_: object, **__: object) -> Report:
@@ -231,5 +232,5 @@ def test_what_starts_from_others_waits_for_them(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr("marlbench.cli.jobs.run_jobs", none_of)
     monkeypatch.setattr("marlbench.cli.projector.Projector", NoProjector)
-    assert run.carry_out(matrix, how, lambda store, matrix: run.Stage()) == 130
+    assert carry_out(matrix, how, lambda store, matrix: Stage()) == 130
     assert asked == [["short"]]

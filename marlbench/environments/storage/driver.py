@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from marlbench.environments.storage.compiled import compiled, inner, unowned
+from marlbench.environments.inner_loops import compiled, inner
 from marlbench.environments.storage.devices import (
     READ,
     READ_PAGE,
@@ -28,6 +28,7 @@ from marlbench.environments.storage.layout import (
     Rules,
 )
 from marlbench.environments.storage.transition import await_next, serve
+from marlbench.environments.storage.unowned import unowned
 from marlbench.environments.storage.view import observe, pay
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from marlbench.environments.storage.compiled import inlined, inner
+from marlbench.environments.inner_loops import inlined, inner
 from marlbench.environments.storage.layout import (
     ACTING,
     AGENT,

@@ -5,7 +5,7 @@ The slowest device holds everything and evicts nothing, so its pages are in no o
 
 from __future__ import annotations
 
-from marlbench.environments.storage.compiled import inlined, inner
+from marlbench.environments.inner_loops import inlined, inner
 from marlbench.environments.storage.layout import (
     BELADY,
     BUCKETS,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marlbench.environments.storage.compiled import inlined, inner
+from marlbench.environments.inner_loops import inlined, inner
 from marlbench.environments.storage.layout import (
     AFTER,
     CAPACITY,

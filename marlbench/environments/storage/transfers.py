@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from marlbench.environments.storage.compiled import inlined
+from marlbench.environments.inner_loops import inlined
 from marlbench.environments.storage.devices import READ, READ_PAGE, WRITE, WRITE_PAGE
 from marlbench.environments.storage.layout import CAPACITY, DEVICE, END, USED, Row, Rules
 from marlbench.environments.storage.order import link, unlink, victim

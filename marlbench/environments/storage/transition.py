@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from marlbench.environments.storage.compiled import inlined
+from marlbench.environments.inner_loops import inlined
 from marlbench.environments.storage.devices import READ, READ_PAGE, SEQUENTIAL_READ, WRITE, WRITE_PAGE
 from marlbench.environments.storage.layout import (
     ACTING,

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from marlbench.environments.storage.compiled import compiled, inner
+from marlbench.environments.inner_loops import compiled, inner
 from marlbench.errors import ConfigurationError
 
 PIECE = 1 << 20

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from marlbench.environments.traffic.highway.compiled import inner
+from marlbench.environments.inner_loops import inner
 from marlbench.environments.traffic.highway.drivers import LENGTH, WIDTH
 from marlbench.environments.traffic.highway.layout import (
     COSINE,

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from marlbench.environments.compiled_keys import below, drawn
-from marlbench.environments.traffic.highway.compiled import inner
+from marlbench.environments.inner_loops import inner
 from marlbench.environments.traffic.highway.drivers import (
     AGENT,
     AGGRESSIVE,

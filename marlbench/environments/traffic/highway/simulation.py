@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from marlbench.environments.compiled_keys import below, derived
+from marlbench.environments.inner_loops import compiled, inner
 from marlbench.environments.traffic.highway.collisions import collide
-from marlbench.environments.traffic.highway.compiled import compiled, inner
 from marlbench.environments.traffic.highway.drivers import AGENT
 from marlbench.environments.traffic.highway.following import decide
 from marlbench.environments.traffic.highway.layout import (

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from marlbench.environments.traffic.highway.compiled import inner
+from marlbench.environments.inner_loops import inner
 from marlbench.environments.traffic.highway.drivers import LENGTH
 from marlbench.environments.traffic.highway.layout import COSINE, RANK, RANKED, SEEN, SINE, SPEED, X, Y
 from marlbench.environments.traffic.highway.motion import cut
