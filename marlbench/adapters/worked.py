@@ -141,17 +141,15 @@ class WorkedEnvironment(BatchedEnvironment):
             action = action.clamp(self.specification.action.low, self.specification.action.high)
         self._shared["action"].copy_(action)
         self.workers.step()
-        ended_here = self._shared["ended"]
-        any_ended = bool(ended_here.any())
-        step = self._show()
-        step.reward = self._here("reward")
+        any_ended = bool(self.workers.arrays["ended"].any())
+        step = self._show(self._here("reward"))
         if self.specification.skips_steps or any_ended:
             step.terminated, step.truncated = self._here("terminated"), self._here("truncated")
         if "new_occupant" in self._shared:
             step.new_occupant = self._here("new_occupant")
         if any_ended:
             self._finish(step)
-            self._episode += ended_here
+            self._episode += self._shared["ended"]
             self._give_seeds()
         return step
 
@@ -192,7 +190,7 @@ class WorkedEnvironment(BatchedEnvironment):
         shared = self._shared[name]
         return shared.clone() if self.device.type == "cpu" else shared.to(self.device)
 
-    def _show(self) -> Step:
+    def _show(self, reward: Tensor | None = None) -> Step:
         observation = self._here("observation")
         state = self._here("state") if "state" in self._shared else observation.flatten(1)
         masked = self.specification.masks_actions or self.specification.skips_steps
@@ -203,7 +201,7 @@ class WorkedEnvironment(BatchedEnvironment):
             available_actions=available,
             acting=self._here("acting") if self.specification.skips_steps else self._yes,
             new_occupant=self._no,
-            reward=torch.zeros(self._no.shape, device=self.device),
+            reward=torch.zeros(self._no.shape, device=self.device) if reward is None else reward,
             terminated=self._no,
             truncated=self._no,
             ended=self._none_ended,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import pickle
 import signal
 import sys
 import traceback
@@ -76,7 +77,7 @@ def serve(commands: Connection, replies: Connection, memory: int) -> None:
             cause = f"{type(error).__name__}: {error}"
             reply = ("failed", (cause, None, None, None, traceback.format_exc()))
         try:
-            replies.send(reply)
+            replies.send_bytes(pickle.dumps(reply))
         except BrokenPipeError:
             return
 
