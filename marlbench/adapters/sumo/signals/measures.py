@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from marlbench.adapters.sumo.signals.plans import Plan
 from marlbench.adapters.sumo.signals.sensors import Lanes
 from marlbench.adapters.sumo.simulation import Counts
 from marlbench.adapters.sumo.trips import Trips
@@ -34,9 +31,8 @@ class Episode:
         standing: at every decision, vehicles that stand before each signal: int64 [signal].
     """
 
-    def __init__(self, lanes: Lanes, plans: Sequence[Plan]) -> None:
-        counts = [len(plan.lanes) for plan in plans]
-        self._starts = np.cumsum([0, *counts[:-1]])
+    def __init__(self, lanes: Lanes) -> None:
+        self._starts = [place.start for place in lanes.of_signal]
         self._lanes = max(1, len(lanes.names))
         self.standing: list[NDArray[np.int64]] = []
         self._counts = Counts(0, 0, 0, 0, 0)

@@ -20,6 +20,8 @@ class Network:
         yellow: seconds.
         minimum_green: seconds; RESCO has none, so nothing that its signals may do is forbidden here.
         routes: ending of the file of demand.
+        shortest_lane: metres. Only Ingolstadt's larger networks have incoming lanes on which nobody can stand.
+        commented_phases: whether sumo-rl's copy of the network lacks phases that RESCO's has, and has them in comments.
     """
 
     begin: int
@@ -28,6 +30,8 @@ class Network:
     yellow: int = 3
     minimum_green: int = 5
     routes: str = ".rou.xml"
+    shortest_lane: float = 0.0
+    commented_phases: bool = False
 
 
 _MORNING, _AFTERNOON = (25_200, 28_800), (57_600, 61_200)
@@ -37,8 +41,8 @@ NETWORKS = {
     "cologne3": Network(*_MORNING),
     "cologne8": Network(*_MORNING),
     "ingolstadt1": Network(*_AFTERNOON),
-    "ingolstadt7": Network(*_AFTERNOON),
-    "ingolstadt21": Network(*_AFTERNOON),
+    "ingolstadt7": Network(*_AFTERNOON, shortest_lane=5.0, commented_phases=True),
+    "ingolstadt21": Network(*_AFTERNOON, shortest_lane=5.0, commented_phases=True),
     "grid4x4": Network(0, 3_600, routes="_1.rou.xml"),
     "arterial4x4": Network(0, 3_600, decision_interval=5, yellow=2, minimum_green=3, routes="_1.rou.xml"),
 }

@@ -12,7 +12,9 @@ from marlbench.adapters.sumo.signals.networks import NETWORKS, files
 from marlbench.errors import did_you_mean
 
 Reward = Literal["waiting_change", "waiting", "queue", "pressure"]
-_TIMES = ("begin", "end", "decision_interval", "yellow", "minimum_green")
+_OF_NETWORK = (
+    "begin", "end", "decision_interval", "yellow", "minimum_green", "shortest_lane", "commented_phases",
+)  # fmt: skip
 
 
 class SignalsParameters(SumoParameters):
@@ -60,14 +62,27 @@ class SignalsParameters(SumoParameters):
         description="seconds after which a vehicle that is stuck is put elsewhere; -1 never, as in RESCO",
     )
 
+    shortest_lane: float = Field(
+        default=5.0,
+        ge=0,
+        description="metres; who waits before a shorter incoming lane stands on the lanes that lead to it, which are "
+        "seen in its place; by default the network's",
+        json_schema_extra={"legacy": 0.0},
+    )
+    commented_phases: bool = Field(
+        default=False,
+        description="signals also have the phases that the network's file has in comments; by default the network's",
+        json_schema_extra={"legacy": False},
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _of_the_network(cls, values: Any) -> Any:
-        """Times that are not given are the network's; resolved here, so that a cell's identity tells them."""
+        """What is not given is the network's; resolved here, so that a cell's identity tells them."""
         if not isinstance(values, dict) or values.get("network") not in NETWORKS:
             return values
         known = NETWORKS[values["network"]]
-        return {**{name: getattr(known, name) for name in _TIMES}, **values}
+        return {**{name: getattr(known, name) for name in _OF_NETWORK}, **values}
 
     @model_validator(mode="after")
     def _consistent(self) -> SignalsParameters:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from marlbench.errors import ConfigurationError
 
 _GREEN = "Gg"
+# So often a lane that is too short is replaced by those before it, which may be too short again.
+_MOST_STUBS = 4
+
+Seen = Callable[[str], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Plan:
     Attributes:
         signal: its name.
         phases: states with some green and no yellow, in the order of the network's program: the actions.
-        lanes: incoming, each once, in the order of the links.
+        lanes: incoming, each once, in the order of the links; instead of one that is too short, those before it.
         lengths: of those lanes, metres.
         movements: of each phase, those that are green, each once.
     """
@@ -53,12 +59,18 @@ class Plan:
         return tuple(dict.fromkeys(movement.incoming for movement in self.movements[phase]))
 
 
-def read(libsumo: Any) -> list[Plan]:
+def read(libsumo: Any, shortest_lane: float = 0.0) -> list[Plan]:
     """The plans of all signals of the running simulation that have a choice, in SUMO's order of their names.
+
+    Args:
+        shortest_lane: metres; instead of incoming lanes shorter than this, those that lead to them are seen. RESCO
+            lists such lanes by hand [code: signal_config]; at 5 m this finds the same and one approach more [ours].
 
     Raises ConfigurationError where there is none.
     """
-    plans = [_plan(libsumo, signal) for signal in libsumo.trafficlight.getIDList()]
+    signals = libsumo.trafficlight.getIDList()
+    seen = _seen(libsumo, signals, shortest_lane)
+    plans = [_plan(libsumo, signal, seen) for signal in signals]
     chosen = [plan for plan in plans if len(plan.phases) > 1]
     if not chosen:
         raise ConfigurationError(
@@ -68,7 +80,32 @@ def read(libsumo: Any) -> list[Plan]:
     return chosen
 
 
-def _plan(libsumo: Any, signal: str) -> Plan:
+def _seen(libsumo: Any, signals: tuple[str, ...], shortest: float) -> Seen:
+    """Which lanes stand for an incoming lane: itself, or those before it that no other signal has."""
+    controlled = {
+        way[0]
+        for signal in signals
+        for ways in libsumo.trafficlight.getControlledLinks(signal)
+        for way in ways
+    }
+    short = {lane for lane in controlled if libsumo.lane.getLength(lane) < shortest}
+    before: dict[str, list[str]] = defaultdict(list)
+    if short:
+        # Lanes within junctions begin with a colon.
+        for lane in (name for name in libsumo.lane.getIDList() if not name.startswith(":")):
+            for link in libsumo.lane.getLinks(lane):
+                before[link[0]].append(lane)
+
+    def seen(lane: str, depth: int = 0) -> tuple[str, ...]:
+        if libsumo.lane.getLength(lane) >= shortest or depth == _MOST_STUBS:
+            return (lane,)
+        sources = [source for source in before[lane] if source not in controlled]
+        return tuple(dict.fromkeys(one for source in sources for one in seen(source, depth + 1))) or (lane,)
+
+    return seen
+
+
+def _plan(libsumo: Any, signal: str, seen: Seen) -> Plan:
     program = libsumo.trafficlight.getProgram(signal)
     logic = next(
         logic for logic in libsumo.trafficlight.getAllProgramLogics(signal) if logic.programID == program
@@ -78,8 +115,11 @@ def _plan(libsumo: Any, signal: str) -> Plan:
         state for state in states if "y" not in state and any(letter in state for letter in _GREEN)
     )
     # A link is a list of ways that share a letter; those without any belong to crossings that were taken out.
-    links = libsumo.trafficlight.getControlledLinks(signal)
-    lanes = tuple(dict.fromkeys(way[0] for ways in links for way in ways))
+    links = [
+        [Movement(lane, way[1]) for way in ways for lane in seen(way[0])]
+        for ways in libsumo.trafficlight.getControlledLinks(signal)
+    ]
+    lanes = tuple(dict.fromkeys(way.incoming for ways in links for way in ways))
     return Plan(
         signal=signal,
         phases=phases,
@@ -89,11 +129,6 @@ def _plan(libsumo: Any, signal: str) -> Plan:
     )
 
 
-def _movements(links: Any, state: str) -> tuple[Movement, ...]:
-    green = (
-        Movement(way[0], way[1])
-        for letter, ways in zip(state, links, strict=False)
-        if letter in _GREEN
-        for way in ways
-    )
+def _movements(links: list[list[Movement]], state: str) -> tuple[Movement, ...]:
+    green = (way for letter, ways in zip(state, links, strict=False) if letter in _GREEN for way in ways)
     return tuple(dict.fromkeys(green))

@@ -13,6 +13,7 @@ from marlbench.adapters.sumo.row import SumoRow
 from marlbench.adapters.sumo.signals.measures import MEASURES, Episode
 from marlbench.adapters.sumo.signals.plans import Plan, read
 from marlbench.adapters.sumo.signals.players import PLAYERS
+from marlbench.adapters.sumo.signals.programs import Additional, commented_programs
 from marlbench.adapters.sumo.signals.sensors import Detectors, Lanes, Standing, leads_to
 from marlbench.adapters.sumo.signals.watching import Map, Moment, Story, chart, mean_delays
 from marlbench.adapters.sumo.simulation import Output
@@ -35,6 +36,8 @@ class Told:
     reward: str
     departures: str
     teleport_after: int
+    shortest_lane: float
+    commented_phases: bool
 
 
 class SignalsRow(SumoRow):
@@ -55,6 +58,9 @@ class SignalsRow(SumoRow):
         self._network += ["--waiting-time-memory", str(self.told.decisions * self.told.decision_interval)]
         if self.told.departures == "standing":
             self._network += ["--default.departspeed", "0", "--default.departlane", "first"]
+        programs = commented_programs(self.told.network_file) if self.told.commented_phases else ""
+        self._additional = Additional(programs)
+        self._network += self._additional.options
         self.plans, self._behind = self.once(self._survey)
         phases = max(len(plan.phases) for plan in self.plans)
         lanes = max(len(plan.lanes) for plan in self.plans)
@@ -94,7 +100,7 @@ class SignalsRow(SumoRow):
     def _survey(self) -> tuple[list[Plan], dict[str, tuple[str, ...]]]:
         """The signals' plans, and which lanes their outgoing lanes lead to."""
         self.begin_simulation(self._network, 0)
-        plans = read(self.simulation.libsumo)
+        plans = read(self.simulation.libsumo, self.told.shortest_lane)
         behind = leads_to(self.simulation.libsumo, plans)
         self.end_simulation()
         return plans, behind
@@ -111,14 +117,15 @@ class SignalsRow(SumoRow):
         self._time = float(self.told.begin)
         self._phase = [0] * len(plans)
         # A signal may leave the phase that it begins with at once.
-        self._green_since = [-float("inf")] * len(plans)
+        self._green_since = np.full(len(plans), -np.inf)
         self._players: list[str | None] | None = None
-        self._lanes, self._standing = Lanes(libsumo, plans), Standing(libsumo, plans)
-        self._detectors = Detectors(libsumo, plans, self.told.decision_interval)
-        self._episode = Episode(self._lanes, plans)
-        self._stood = self._standing.read() if self.told.reward == "waiting_change" else np.zeros(len(plans))
-        self._detectors.read()
+        self._lanes = Lanes(libsumo, plans)
+        self._standing = Standing(libsumo, self._lanes)
+        self._detectors = Detectors(libsumo, plans, self._lanes, self.told.decision_interval)
+        self._episode = Episode(self._lanes)
         self._show()
+        self._detectors.read()
+        self._stood = self._standing.read() if self.told.reward == "waiting_change" else np.zeros(len(plans))
 
     def advance(self) -> bool:
         arrays, told = self._arrays, self.told
@@ -128,6 +135,8 @@ class SignalsRow(SumoRow):
         self._switch([self._chosen(agent, action) for agent, action in enumerate(actions)])
         over = self.steps >= told.decisions
         self._show()
+        if told.reward == "waiting" or self._needs_detectors:
+            self._detectors.read()
         arrays["reward"][:] = self._reward()
         arrays["truncated"][:] = over
         return over
@@ -171,6 +180,7 @@ class SignalsRow(SumoRow):
     def close(self) -> None:
         super().close()
         self._edge_data.close()
+        self._additional.close()
 
     # --- decisions
 
@@ -193,7 +203,7 @@ class SignalsRow(SumoRow):
             raise ValueError(
                 f"signal {plan.signal} has {len(plan.phases)} phases and cannot take action {action}"
             )
-        young = self._young(agent)
+        young = bool(self._young[agent])
         if name is None:
             if young and action != phase:
                 raise ValueError(f"signal {plan.signal} must keep phase {phase} for its minimum green")
@@ -202,9 +212,6 @@ class SignalsRow(SumoRow):
         if rule is None:
             return None
         return phase if young else rule(plan, self._detectors, self._behind)
-
-    def _young(self, agent: int) -> bool:
-        return self._time - self._green_since[agent] < self.told.minimum_green
 
     def _switch(self, chosen: list[int | None]) -> None:
         """Simulate one interval: yellow where a signal changes, then the chosen phases."""
@@ -232,23 +239,21 @@ class SignalsRow(SumoRow):
     def _show(self) -> None:
         density, queue = self._lanes.read()
         self._episode.add(self._lanes)
-        if self.steps and (self.told.reward == "waiting" or self._needs_detectors):
-            self._detectors.read()
         observation, phases = self._arrays["observation"], self._most_phases
         agents, columns = self._places
         observation[:, :phases] = 0.0
         observation[self._all, self._phase] = 1.0
         observation[agents, columns] = density
         observation[agents, columns + self._most_lanes] = queue
-        young = np.array([self._young(agent) for agent in range(len(self.plans))])
-        observation[:, phases] = ~young
+        self._young = self._time - self._green_since < self.told.minimum_green
+        observation[:, phases] = ~self._young
         if self._green_may_be_too_short or not self.steps:
-            self._show_available(young)
+            self._show_available()
 
-    def _show_available(self, young: NDArray[np.bool_]) -> None:
+    def _show_available(self) -> None:
         available = self._arrays["available_actions"]
         for agent, plan in enumerate(self.plans):
-            available[agent, : len(plan.phases)] = not young[agent]
+            available[agent, : len(plan.phases)] = not self._young[agent]
             available[agent, self._phase[agent]] = True
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,32 +18,53 @@ _GAP = 2.5
 NEAR, FAR = 50.0, 200.0
 # Ways from an outgoing lane to the next signal are followed over so many edges at most.
 _MOST_EDGES = 12
+_NOBODY: list[str] = []
 
 
 class Lanes:
-    """Density and queue of every incoming lane, shares of what would fit on it [code: sumo-rl].
+    """What is on every incoming lane: who, and density and queue as shares of what would fit [code: sumo-rl].
+
+    Vehicles are asked where they are: most lanes are empty most of the time, and SUMO has had to move every vehicle
+    anyhow. Only lanes with vehicles are asked for more.
 
     Attributes:
-        standing: int [lane], vehicles below 0.1 m/s, at the last reading; lanes of all plans one after the other.
-        present: int [lane], vehicles.
+        names: of the lanes, those of all plans one after the other.
+        of_signal: for each plan, where its lanes stand among all.
+        vehicles: of each lane, at the last reading.
+        standing: int [lane], vehicles below 0.1 m/s, at the last reading.
     """
 
     def __init__(self, libsumo: Any, plans: Sequence[Plan]) -> None:
-        lane = libsumo.lane
-        self._number, self._halting = lane.getLastStepVehicleNumber, lane.getLastStepHaltingNumber
-        self._length = lane.getLastStepLength
+        self._running, self._place = libsumo.vehicle.getIDList, libsumo.vehicle.getLaneID
+        self._halting, self._length = libsumo.lane.getLastStepHaltingNumber, libsumo.lane.getLastStepLength
         self.names = [name for plan in plans for name in plan.lanes]
-        self._metres = np.array([length for plan in plans for length in plan.lengths])
+        ends = np.cumsum([0, *(len(plan.lanes) for plan in plans)]).tolist()
+        self.of_signal = [slice(start, stop) for start, stop in pairwise(ends)]
+        # A lane that leads to two signals is listed for each.
+        self._numbers: dict[str, list[int]] = defaultdict(list)
+        for number, name in enumerate(self.names):
+            self._numbers[name].append(number)
+        self._metres = [length for plan in plans for length in plan.lengths]
+        self.vehicles: list[list[str]] = [[] for _ in self.names]
         self.standing: NDArray[np.int64] = np.zeros(len(self.names), np.int64)
-        self.present: NDArray[np.int64] = np.zeros(len(self.names), np.int64)
 
     def read(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Density and queue, in [0, 1]: [lane]."""
-        names = self.names
-        self.present = np.array([self._number(name) for name in names])
-        self.standing = np.array([self._halting(name) for name in names])
-        room = (np.array([self._length(name) for name in names]) + _GAP) / self._metres
-        return np.minimum(self.present * room, 1.0), np.minimum(self.standing * room, 1.0)
+        """Take a reading: density and queue, in [0, 1]: [lane]."""
+        found: dict[str, list[str]] = defaultdict(list)
+        for vehicle in self._running():
+            found[self._place(vehicle)].append(vehicle)
+        density, queue = np.zeros((2, len(self.names)))
+        self.standing = np.zeros(len(self.names), np.int64)
+        self.vehicles = [_NOBODY] * len(self.names)
+        for name, there in found.items():
+            if name not in self._numbers:
+                continue
+            standing, length = self._halting(name), self._length(name)
+            for number in self._numbers[name]:
+                room = (length + _GAP) / self._metres[number]
+                density[number], queue[number] = min(len(there) * room, 1.0), min(standing * room, 1.0)
+                self.vehicles[number], self.standing[number] = there, standing
+        return density, queue
 
 
 class Standing:
@@ -51,24 +74,21 @@ class Standing:
     stood on them [ours: sumo-rl subtracts what it stood on other lanes that it was seen on].
     """
 
-    def __init__(self, libsumo: Any, plans: Sequence[Plan]) -> None:
-        self._vehicles = libsumo.lane.getLastStepVehicleIDs
-        self._stood, self._stands = (
-            libsumo.vehicle.getAccumulatedWaitingTime,
-            libsumo.vehicle.getWaitingTime,
-        )
-        self._lanes = [plan.lanes for plan in plans]
+    def __init__(self, libsumo: Any, lanes: Lanes) -> None:
+        vehicle = libsumo.vehicle
+        self._stood, self._stands = vehicle.getAccumulatedWaitingTime, vehicle.getWaitingTime
+        self._lanes = lanes
         # Of each signal: vehicle -> seconds that it had stood before it came.
-        self._before: list[dict[str, float]] = [{} for _ in plans]
+        self._before: list[dict[str, float]] = [{} for _ in lanes.of_signal]
 
     def read(self) -> NDArray[np.float64]:
-        """Seconds [signal], summed over the vehicles that are there now."""
-        return np.array([self._of(signal) for signal in range(len(self._lanes))])
+        """Seconds [signal], summed over the vehicles that were there when the lanes were read."""
+        return np.array([self._of(signal, lanes) for signal, lanes in enumerate(self._lanes.of_signal)])
 
-    def _of(self, signal: int) -> float:
+    def _of(self, signal: int, lanes: slice) -> float:
         known, there, total = self._before[signal], {}, 0.0
-        for lane in self._lanes[signal]:
-            for vehicle in self._vehicles(lane):
+        for vehicles in self._lanes.vehicles[lanes]:
+            for vehicle in vehicles:
                 stood = self._stood(vehicle)
                 before = known.get(vehicle)
                 if before is None:
@@ -91,22 +111,23 @@ class Detectors:
         wait: float64 [signal], summed seconds.
     """
 
-    def __init__(self, libsumo: Any, plans: Sequence[Plan], interval: int) -> None:
-        self._vehicles = libsumo.lane.getLastStepVehicleIDs
+    def __init__(self, libsumo: Any, plans: Sequence[Plan], lanes: Lanes, interval: int) -> None:
         self._position, self._stands = libsumo.vehicle.getLanePosition, libsumo.vehicle.getWaitingTime
-        self._plans, self._interval = plans, interval
+        self._plans, self._lanes, self._interval = plans, lanes, interval
         self._waits: list[dict[str, float]] = [{} for _ in plans]
-        self.near: dict[str, int] = {}
-        self.queue: dict[str, int] = {}
+        self.near: dict[str, int] = dict.fromkeys(lanes.names, 0)
+        self.queue: dict[str, int] = dict.fromkeys(lanes.names, 0)
         self.wait: NDArray[np.float64] = np.zeros(len(plans))
 
     def read(self) -> None:
-        """Take a reading; once at the beginning of an episode and after every interval."""
-        for signal, plan in enumerate(self._plans):
+        """Take a reading of whom `Lanes` has just read; once when an episode begins and after every interval."""
+        for signal, (plan, lanes) in enumerate(zip(self._plans, self._lanes.of_signal, strict=True)):
             known, waits, total = self._waits[signal], {}, 0.0
-            for lane, length in zip(plan.lanes, plan.lengths, strict=True):
+            for lane, length, there in zip(
+                plan.lanes, plan.lengths, self._lanes.vehicles[lanes], strict=True
+            ):
                 near = queued = 0
-                for vehicle in self._vehicles(lane):
+                for vehicle in there:
                     distance = length - self._position(vehicle)
                     if distance > FAR:
                         continue
