@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +17,7 @@ from marlbench.store.states import CellState, Failure, Job, State
 LOCKED_ELSEWHERE = 75
 _FAILURES = {10: Failure.EXCEPTION, 11: Failure.MEMORY, 12: Failure.DISK_FULL}
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_LOOK_SECONDS = 0.1
 
 
 class Handle(Protocol):
@@ -224,3 +227,17 @@ def any_running(states: Mapping[str, CellState]) -> bool:
 def attempts(states: Mapping[str, CellState]) -> int:
     """How often a cell was started, the largest number of all."""
     return max((state.attempts for state in states.values()), default=0)
+
+
+def end_all(processes: Sequence[Handle], grace: float) -> None:
+    """Ask processes to leave, kill after `grace` seconds those that have not, and wait for each."""
+    for process in processes:
+        process.terminate(signal.SIGTERM)
+    deadline = time.monotonic() + grace
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+    for process in processes:
+        process.kill()
+        with contextlib.suppress(ChildProcessError):
+            while process.poll() is None:
+                time.sleep(_LOOK_SECONDS)

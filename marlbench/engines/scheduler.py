@@ -27,6 +27,7 @@ from marlbench.engines.jobs import (
     all_done,
     any_running,
     attempts,
+    end_all,
     explain_exit,
 )
 from marlbench.engines.limits import Limits, Room
@@ -411,16 +412,6 @@ class Scheduler:
 
     def _abandon(self) -> None:
         """After an error of ours or of the store: no process is left behind."""
-        alive = [tracked.process for tracked in self._tracked if tracked.process is not None]
-        for process in alive:
-            process.terminate(signal.SIGTERM)
-        deadline = time.monotonic() + self._grace
-        while any(process.poll() is None for process in alive) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-        for process in alive:
-            process.kill()
-            with contextlib.suppress(ChildProcessError):
-                while process.poll() is None:
-                    time.sleep(_POLL_SECONDS)
+        end_all([t.process for t in self._tracked if t.process is not None], self._grace)
         for tracked in self._tracked:
             self._release(tracked)
