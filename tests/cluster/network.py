@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import socket
@@ -12,6 +13,8 @@ from pathlib import Path
 from .daemons import wait_for
 
 SERVER = Path("/usr/lib/openssh/sftp-server")
+# What a command is given to, so that nobody else can tell by process numbers whether it lives.
+ELSEWHERE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 def why_not() -> str:
@@ -20,11 +23,14 @@ def why_not() -> str:
     missing += [] if SERVER.exists() else ["sftp-server"]
     if missing:
         return f"missing: {', '.join(missing)} (Debian: sshfs, openssh-sftp-server, util-linux)"
-    return "" if Path("/dev/fuse").exists() else "there is no /dev/fuse"
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "/dev/fuse is not there or may not be used"
+    namespaces = subprocess.run([*ELSEWHERE, "true"], capture_output=True)
+    return "" if namespaces.returncode == 0 else "process numbers of their own are not allowed here"
 
 
 class Machine:
-    """One machine's mount of `directory`, and commands in process numbers of its own: as good as another machine."""
+    """One machine's mount of `directory`; with commands given to ELSEWHERE, as good as another machine."""
 
     def __init__(self, name: str, directory: Path, folder: Path) -> None:
         self.mount = folder / name
@@ -44,10 +50,6 @@ class Machine:
         ours.close()
         theirs.close()
         wait_for(self.mount.is_mount, what="the mount")
-
-    def prefix(self) -> list[str]:
-        """What a command is given to, so that nobody else can tell by process numbers whether it lives."""
-        return ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
     def die(self) -> None:
         """Cut it off: nothing more is written, not even what its kernel still had in mind."""

@@ -15,7 +15,7 @@ import pytest
 from .conftest import Start, suite
 from .daemons import wait_for
 from .looking import assert_all_done_once, finish, results
-from .network import Machine, why_not
+from .network import ELSEWHERE, Machine, why_not
 
 LEASES = {"MARLBENCH_LOCKS": "leases"}
 RUN = ("run", "small.yaml", "--jobs", "1", "--seeds-per-job", "1", "--results")
@@ -40,7 +40,7 @@ def machines(folder: Path) -> Iterator[tuple[Machine, Machine]]:
 
 def run(start: Start, machine: Machine) -> subprocess.Popen[str]:
     cache = {"XDG_CACHE_HOME": f"{machine.mount}-cache", "MPLCONFIGDIR": matplotlib.get_cachedir()}
-    return start(*RUN, str(machine.mount), env={**LEASES, **cache}, prefix=machine.prefix())
+    return start(*RUN, str(machine.mount), env={**LEASES, **cache}, prefix=ELSEWHERE)
 
 
 def jobs(machine: Machine) -> list[psutil.Process]:
