@@ -33,6 +33,8 @@ SPEED_RUN = (
 MATRIX = str(HERE / "suites" / "matrix.yaml")
 STORE = HERE / "out" / "store"
 DONE = 9000
+# Steps a CPU-second that eco-driving keeps, two thirds of what was measured.
+_ECO_DRIVING = 400.0
 
 Sample = dict[str, float]
 
@@ -231,6 +233,29 @@ def _storage_speed(of: dict[str, Sample]) -> tuple[str, bool]:
     return said, sample["simulate_lru"] >= 2e6 and sample["step"] >= 3e5
 
 
+def _signals() -> Sample:
+    timed = measure.run([sys.executable, str(HERE / "time_signals.py")], one_core=False)
+    told = json.loads(timed.stdout.splitlines()[-1])
+    return {name: float(value) for name, value in told.items() if name != "network"}
+
+
+def _little_slower(of: dict[str, Sample]) -> tuple[str, bool]:
+    (sample,) = of.values()
+    slower, two, plain = (sample[name] for name in ("slower_with_job", "two_to_one", "two_to_one_plain"))
+    said = f"{slower:.0%} slower; two rows {two:.2f} times one (two plain loops {plain:.2f} times one)"
+    return said, slower <= 0.15 and two >= 1.7
+
+
+def _eco_driving() -> Sample:
+    return {name: float(v) for name, v in measure.script(sys.executable, "time_eco_driving.py").items()}
+
+
+def _mostly_sumo(of: dict[str, Sample]) -> tuple[str, bool]:
+    (sample,) = of.values()
+    steps, share = sample["steps_per_cpu_second"], sample["share_of_sumo"]
+    return f"{steps:,.0f} a CPU-second, of which SUMO takes {share:.0%}", steps >= _ECO_DRIVING
+
+
 def _little_besides(of: dict[str, Sample]) -> tuple[str, bool]:
     one = of["marlbench"]
     told = f"{one['ratio']:.2f} times; a cell {one['cell_seconds']:.2f} s of CPU, its loop {one['bare_seconds']:.2f} s"
@@ -343,6 +368,18 @@ ROWS = {
             )
         },
         _at_least(30),
+    ),
+    "signals": Row(
+        "signals on grid4x4 through the adapter beside a plain libsumo loop with the same actions and reads",
+        "at most 15 % slower, the job's part included; two rows on two cores 1.7 times one",
+        {"marlbench": _signals},
+        _little_slower,
+    ),
+    "eco_driving": Row(
+        "eco-driving, whole episodes of 5 minutes with their plain driving: steps of half a second",
+        f"{_ECO_DRIVING:,.0f} steps a CPU-second",
+        {"marlbench": _eco_driving},
+        _mostly_sumo,
     ),
     "storage": Row(
         "storage placement, 64 systems: LRU inside, a step with a policy outside; libcachesim's LRU from Python",

@@ -33,6 +33,9 @@ class Aside:
             try:
                 if os.getppid() == maker:
                     there.send(answer(there.recv()))
+            except EOFError:
+                # Nobody asks any more.
+                pass
             except Exception:
                 traceback.print_exc()
             finally:

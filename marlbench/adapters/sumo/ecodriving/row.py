@@ -79,11 +79,7 @@ class EcoDrivingRow(SumoRow):
         )
 
     def start(self, seed: int) -> None:
-        random = np.random.default_rng(seed)
-        number = int(random.integers(len(self.contexts)))
-        self._choose(number)
-        self._demand = demand.draw(self.contexts[number], self.intersection, self.settings, random)
-        self._seed = seed
+        self._draw(seed)
         self._slots = Slots(self.settings.slots)
         self._jammed, self._left_out, self._controlled = False, 0, 0
         if self._aside is not None:
@@ -95,6 +91,14 @@ class EcoDrivingRow(SumoRow):
         self._arrays["available_actions"][:] = True
         # The first occupants of an episode are nobody's successors.
         self._arrays["new_occupant"][:] = False
+
+    def _draw(self, seed: int) -> None:
+        """The context of an episode and its traffic."""
+        random = np.random.default_rng(seed)
+        number = int(random.integers(len(self.contexts)))
+        self._choose(number)
+        self._demand = demand.draw(self.contexts[number], self.intersection, self.settings, random)
+        self._seed = seed
 
     def _choose(self, number: int) -> None:
         """Make the network of a context SUMO's, and read it."""
