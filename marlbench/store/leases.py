@@ -117,12 +117,8 @@ class Lease:
 
 def held(path: Path) -> bool:
     """Whether somebody holds the lease."""
-    try:
-        written = path.stat().st_mtime
-    except OSError:
-        return False
-    token = _token(path)
-    if token is not None and _died_here(token):
+    token, written = _look(path)
+    if written is None or (token is not None and _died_here(token)):
         return False
     return _now(path) - written <= LEASE_SECONDS
 
@@ -166,12 +162,25 @@ def _now(path: Path) -> float:
         return time.time()
 
 
-def _token(path: Path) -> dict[str, Any] | None:
+def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:
+    """What a lease says, None where that cannot be read, and when it was last made young, None where there is none."""
     try:
-        token = json.loads(path.read_bytes())
+        with path.open("rb") as file:
+            # NFS asks its server anew when a file is opened, and answers a mere stat from what it knew a minute ago.
+            written = os.fstat(file.fileno()).st_mtime
+            token = json.loads(file.read())
+    except FileNotFoundError:
+        return None, None
     except (OSError, ValueError):
-        return None
-    return token if isinstance(token, dict) else None
+        try:
+            return None, path.stat().st_mtime
+        except OSError:
+            return None, None
+    return (token if isinstance(token, dict) else None), written
+
+
+def _token(path: Path) -> dict[str, Any] | None:
+    return _look(path)[0]
 
 
 def _place() -> dict[str, Any]:

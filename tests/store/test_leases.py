@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -130,6 +131,22 @@ def test_the_age_is_by_the_file_systems_clock(tmp_path: Path, monkeypatch: pytes
     os.utime(path, (written, written))
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert not leases.held(path), "by this machine's clock it would come from the future"
+    lease.release()
+
+
+def test_what_a_file_system_remembers_of_its_age_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS, which may answer a stat from memory, and asks its server when a file is opened."""
+    path = tmp_path / "lease"
+    lease = taken(path)
+    elsewhere(path)
+    remembered = path.stat().st_mtime - leases.LEASE_SECONDS - 1
+    monkeypatch.setattr(Path, "stat", lambda self, **options: SimpleNamespace(st_mtime=remembered))
+    assert leases.held(path)
+    monkeypatch.undo()
+    age(path, leases.LEASE_SECONDS + 1)
+    assert not leases.held(path)
     lease.release()
 
 
