@@ -76,6 +76,7 @@ class Game:
         self._outer, self._inner = made, getattr(made, "env", made)
         self._began = False
         self._inner.episode_limit = episode_limit
+        self._known = _Masks(self._inner)
         if fix_obs and scenarios.is_drawn(scenario):
             _repair(self._inner)
         self._inner.full_restart = _lost
@@ -110,6 +111,7 @@ class Game:
             GameLost: there is no battle to show.
         """
         inner = self._inner
+        self._known.forget()
         _seed(self._outer, seed)
         if not self._began:
             inner._seed = seed & 0x7FFFFFFF
@@ -151,8 +153,10 @@ class Game:
             return self._outer.get_obs(), self._outer.get_state()
 
     def available(self) -> list[list[int]]:
-        """[agent][action]: 1 where the action is available."""
+        """[agent][action]: 1 where the action is available. Asked for before `look`, which then needs them as well."""
+        self._known.forget()
         actions: list[list[int]] = self._outer.get_avail_actions()
+        self._known.keep(actions)
         return actions
 
     def close(self) -> None:
@@ -164,6 +168,38 @@ class Game:
         with contextlib.suppress(Exception):
             self._inner.close()
         self._inner._sc2_proc = None
+
+
+class _Masks:
+    """Which actions are available to whom, until something changes.
+
+    The packages work it out three times a step: to check the actions, for what an agent sees of its ways, and when
+    asked. It follows from the units alone, which nothing but `update_units` changes between two steps.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        self._kept: list[list[int]] | None = None
+        self._follows = hasattr(inner, "get_avail_agent_actions") and hasattr(inner, "update_units")
+        if not self._follows:
+            return
+        whole, update = inner.get_avail_agent_actions, inner.update_units
+
+        def available(agent: int) -> list[int]:
+            found: list[int] = whole(agent) if self._kept is None else self._kept[agent]
+            return found
+
+        def update_units(*given: Any, **named: Any) -> Any:
+            self.forget()
+            return update(*given, **named)
+
+        inner.get_avail_agent_actions, inner.update_units = available, update_units
+
+    def forget(self) -> None:
+        self._kept = None
+
+    def keep(self, actions: list[list[int]]) -> None:
+        if self._follows:
+            self._kept = actions
 
 
 def _constructed(scenario: str, arguments: dict[str, Any]) -> Any:

@@ -65,7 +65,7 @@ class BattleRow(WritingRow):
             try:
                 observations, state = game.reset(seed)
                 self._keep_scale(game)
-                self._show(game, observations, state)
+                self._show(game.available(), observations, state)
             except GameLost as error:
                 self._lose(error)
                 cause = error
@@ -88,7 +88,7 @@ class BattleRow(WritingRow):
         self._whole["dropped"][self._row] = False
         try:
             outcome = game.step(arrays["action"].tolist())
-            self._show(game, *game.look())
+            self._show(game.available(), *game.look())
         except GameLost as error:
             self._lose(error)
             self._lost_in_succession += 1
@@ -115,9 +115,10 @@ class BattleRow(WritingRow):
         self._lost_games = self._lost_in_succession = 0
         return [float(self._outcome.won), self._outcome.dead_allies, self._outcome.dead_enemies, lost]
 
-    def _show(self, game: Game, observations: list[NDArray[np.float32]], state: NDArray[np.float32]) -> None:
-        # Asked first: what cannot be shown is lost, and then the arrays hold what was seen before.
-        available = game.available()
+    def _show(
+        self, available: list[list[int]], observations: list[NDArray[np.float32]], state: NDArray[np.float32]
+    ) -> None:
+        # All of it was asked for before: what cannot be shown is lost, and the arrays hold what was seen before.
         arrays = self._arrays
         arrays["observation"][:] = observations
         arrays["state"][:] = state
