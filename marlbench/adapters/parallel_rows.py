@@ -64,6 +64,9 @@ def layout(description: Description, rows: int) -> Layout:
         fields["new_occupant"] = flag
     if description.drops:
         fields["dropped"] = ((rows,), np.bool_)
+    if description.entities is not None:
+        whom: Field = ((rows, agents, description.entities[0]), np.int64)
+        fields.update(identity=whom, final_identity=whom)
     if description.kept:
         fields["kept"] = ((rows, description.kept), np.float64)
     return fields

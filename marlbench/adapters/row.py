@@ -88,6 +88,8 @@ class Row(ABC):
         arrays["final_available_actions"][:] = arrays["available_actions"]
         if self.description.state_size:
             arrays["final_state"][:] = arrays["state"]
+        if self.description.entities is not None:
+            arrays["final_identity"][:] = arrays["identity"]
         self.begin(self.given_seed("upcoming"))
 
     def history(self) -> NDArray[Any]:
@@ -113,7 +115,7 @@ class WritingRow(Row):
 
     Subclasses are built from the rules alone. They fill in `start`, `advance` and `measure`, which read `action` and
     write `observation` (without the one-hot of the type, which stands there), `available_actions`, `acting`, `reward`,
-    `terminated`, `truncated`, and `state` and `new_occupant` where the description has them.
+    `terminated`, `truncated`, and `state`, `new_occupant` and `identity` where the description has them.
 
     Where `Rules.fresh` asks for it, each episode is played in a copy of the process as it was after the row was built;
     `carried` is all that a row keeps from one episode to the next.

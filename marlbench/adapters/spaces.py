@@ -47,6 +47,8 @@ class Description:
         kept: numbers that a row keeps from episode to episode; they are saved with the environment.
         names: of the features, without the one-hot of the type; () where there are none.
         built_in: players that come with the task, see `EnvironmentSpecification`.
+        entities: seen, features and total of `contract.Entities`, where observations are made of such and rows tell
+            whom they show; None elsewhere.
     """
 
     agents: tuple[str, ...]
@@ -66,6 +68,7 @@ class Description:
     kept: int = 0
     names: tuple[str, ...] = ()
     built_in: dict[str, tuple[str, ...]] | None = None
+    entities: tuple[int, tuple[str, ...], int] | None = None
 
     @property
     def types_are_told(self) -> bool:

@@ -19,6 +19,7 @@ from marlbench.environments.contract import (
     BatchedEnvironment,
     Continuous,
     Discrete,
+    Entities,
     EnvironmentSpecification,
     Step,
 )
@@ -122,6 +123,7 @@ class WorkedEnvironment(BatchedEnvironment):
             image=described.image,
             features=described.names,
             built_in=described.built_in,
+            entities=None if described.entities is None else Entities(*described.entities),
         )
         self._shared = {name: torch.from_numpy(array) for name, array in self.workers.arrays.items()}
         self._keys = torch.zeros(rows, dtype=torch.int64)
@@ -162,6 +164,8 @@ class WorkedEnvironment(BatchedEnvironment):
         of_row = step.ended.unsqueeze(1)
         of_agent = of_row.unsqueeze(1)
         step.final_observation = torch.where(of_agent, self._here("final_observation"), step.observation)
+        if step.identity is not None:
+            step.final_identity = torch.where(of_agent, self._here("final_identity"), step.identity)
         if "final_state" in self._shared:
             step.final_state = torch.where(of_row, self._here("final_state"), step.state)
         else:
@@ -195,6 +199,7 @@ class WorkedEnvironment(BatchedEnvironment):
         state = self._here("state") if "state" in self._shared else observation.flatten(1)
         masked = self.specification.masks_actions or self.specification.skips_steps
         available = self._here("available_actions") if masked else self._everything
+        whom = self._here("identity") if "identity" in self._shared else None
         return Step(
             observation=observation,
             state=state,
@@ -209,6 +214,8 @@ class WorkedEnvironment(BatchedEnvironment):
             final_observation=observation,
             final_state=state,
             final_available_actions=available,
+            identity=whom,
+            final_identity=whom,
         )
 
     def state_dict(self) -> dict[str, object]:

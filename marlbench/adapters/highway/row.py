@@ -56,6 +56,7 @@ class HighwayRow(WritingRow):
             metrics=MEASURES,
             names=features(),
             built_in=dict.fromkeys(names, PLAYERS),
+            entities=(SEEN, FEATURES, count + options["others"]),
         )
         super().__init__(rules, description)
         self.scene = Scene(options)
@@ -113,6 +114,9 @@ class HighwayRow(WritingRow):
         arrays, scene = self._arrays, self.scene
         for agent, seen in enumerate(scene.observation_type.observe()):
             arrays["observation"][agent] = seen.ravel()
+            shown = scene.shown_to(agent)
+            arrays["identity"][agent] = -1
+            arrays["identity"][agent, : len(shown)] = shown
         arrays["acting"][:] = ~self._out
         arrays["available_actions"][:] = True
         arrays["available_actions"][self._out] = np.arange(len(ACTIONS)) == _IDLE

@@ -77,6 +77,15 @@ class Scene(HighwayEnv):
         finally:
             self.controlled_vehicles = agents
 
+    def shown_to(self, agent: int) -> list[int]:
+        """Whom the rows of an agent's observation show, itself first: places in `road.vehicles`."""
+        vehicle, road = self.controlled_vehicles[agent], self.road
+        near = road.close_objects_to(
+            vehicle, self.PERCEPTION_DISTANCE, SEEN - 1, see_behind=False, sort=True, vehicles_only=True
+        )
+        place = {id(one): number for number, one in enumerate(road.vehicles)}
+        return [place[id(one)] for one in (vehicle, *near)]
+
     def leave_to_idm(self, agent: int) -> None:
         """Let highway-env's driver decide for an agent from now on."""
         vehicle = self.controlled_vehicles[agent]

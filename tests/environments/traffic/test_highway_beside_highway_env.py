@@ -123,6 +123,11 @@ def test_all_vehicles_go_where_highway_env_lets_them_go(name: str) -> None:
         if decision % 10 == 9:
             seen = np.stack([one.ravel() for one in scene.observation_type.observe()])
             np.testing.assert_allclose(ours.show().observation[0].numpy(), seen, atol=1e-5)
+            shown = ours.show().identity
+            assert shown is not None
+            assert [row[row >= 0].tolist() for row in shown[0]] == [
+                scene.shown_to(agent) for agent in range(5)
+            ]
         paid = [scene.reward_of(agent) for agent in range(5)]
         np.testing.assert_allclose(reward[0], paid, atol=1e-6)
     assert changed >= 5
