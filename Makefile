@@ -23,7 +23,7 @@ test: .venv/dev.stamp ## set up and run the tests
 test-slow: .venv/dev.stamp ## the longer checks
 	@"$(BIN)/python" -m pytest -m slow $(ARGS)
 
-test-cluster: .venv/cluster.stamp ## engines and a shared MLflow, with a real Slurm, Ray and PostgreSQL; as root, some 40 minutes
+test-cluster: .venv/cluster.stamp ## engines and a shared MLflow, with a real Slurm, Ray and PostgreSQL; as root, up to an hour
 	@tests/cluster/install.sh
 	@TEST_CLUSTER=1 "$(BIN)/python" -m pytest tests/cluster $(ARGS)
 
