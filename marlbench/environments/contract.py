@@ -176,6 +176,7 @@ class BatchedEnvironment(ABC):
         maximum_rows: most rows that one instance should have; evaluations are then split into passes.
         draws_final: whether `render`, after a step at which the row's episode ended, shows its end instead of
             the start of the next.
+        keeps_artifacts: whether `artifacts` can be asked for after an evaluation.
     """
 
     backend: ClassVar[str] = "builtin"
@@ -185,6 +186,7 @@ class BatchedEnvironment(ABC):
     argument: ClassVar[str | None] = None
     maximum_rows: ClassVar[int | None] = None
     draws_final: ClassVar[bool] = False
+    keeps_artifacts: ClassVar[bool] = False
     Parameters: ClassVar[type[AnyParameters]]
 
     specification: EnvironmentSpecification
@@ -264,6 +266,9 @@ class BatchedEnvironment(ABC):
         Called for the film at the end of a training, right after that step: file name (letters, digits, `.`, `_`,
         `-`) -> a picture, uint8 [height, width, 3] and named `.png`, or the content of any other file. They stand
         beside the film in MLflow.
+
+        Where `keeps_artifacts`, they are asked for after the last evaluation, of the episodes that it ended, so that
+        nothing has to be played for them.
         """
         return {}
 

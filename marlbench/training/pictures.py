@@ -55,10 +55,24 @@ def pictures_of(trainer: Trainer, left: Left) -> dict[int, dict[str, bytes]]:
     policy.load_parameters(
         parameters[[member if member in live else live[0] for member in range(trainer.members)]]
     )
+    kept = _of_the_evaluation(trainer, live)
     cells = trainer.cells
     titles = {one: f"{cells[one].label} on {cells[one].task}, seed {cells[one].seed}" for one in live}
     protocol = apart(trainer.protocol, trainer.environment.specification.continuing)
-    return film_of_each(trainer.build, policy, protocol, trainer.seeds, titles, left)
+    films = film_of_each(trainer.build, policy, protocol, trainer.seeds, titles, left)
+    return {member: {**films.get(member, {}), **kept.get(member, {})} for member in {**films, **kept}}
+
+
+def _of_the_evaluation(trainer: Trainer, live: Sequence[int]) -> dict[int, dict[str, bytes]]:
+    """Pictures of the first episode of every member's last evaluation, where the environment keeps them."""
+    evaluator = trainer.evaluator
+    if evaluator is None or not evaluator.environment.keeps_artifacts:
+        return {}
+    kept = {}
+    with suppress(MarlbenchError):
+        for member in live:
+            kept[member] = _others(evaluator.environment, member * evaluator.rows)
+    return kept
 
 
 def film_of_each(

@@ -129,6 +129,26 @@ def test_a_task_may_have_other_pictures(tmp_path: Path) -> None:
     assert found[1]["queues.png"] == png(np.full((4, 5, 3), 11, np.uint8))
 
 
+class WithStory(Ragged):
+    """Has a file that tells the row that it was asked for."""
+
+    keeps_artifacts = True
+
+    def artifacts(self, row: int) -> Mapping[str, NDArray[np.uint8] | bytes]:
+        return {"story.txt": f"{self.rows} rows, row {row}".encode()}
+
+
+def test_pictures_of_the_last_evaluation_need_no_time_to_play(tmp_path: Path) -> None:
+    trainer = trained(tmp_path, "ragged")
+    assert trainer.evaluator is not None
+    rows = trainer.evaluator.rows
+    trainer.evaluator.environment.__class__ = WithStory
+    spent = iter([1.0, *[0.0] * 1_000])
+    found = trainer.pictures(lambda: next(spent))
+    # The first row of each member.
+    assert found == {m: {"story.txt": f"{2 * rows} rows, row {m * rows}".encode()} for m in range(2)}
+
+
 def test_states_are_drawn_as_they_were(tmp_path: Path) -> None:
     """What `record` kept is not changed by the steps that follow."""
     trainer = trained(tmp_path, "ragged", seeds=(0,))

@@ -29,6 +29,7 @@ class Signals(SumoEnvironment):
     """
 
     argument = "network"
+    keeps_artifacts = True
     Parameters = SignalsParameters
     row = "marlbench.adapters.sumo.signals.row:SignalsRow"
 
@@ -41,6 +42,11 @@ class Signals(SumoEnvironment):
             "network": content_hash(network, "the network", hint),
             "routes": content_hash(routes, "the demand", hint),
         }
+
+    @classmethod
+    def for_evaluation(cls, parameters: AnyParameters) -> AnyParameters:
+        assert isinstance(parameters, SignalsParameters)
+        return parameters.model_copy(update={"road_delays": True})
 
     @classmethod
     def examples(cls) -> list[AnyParameters]:

@@ -75,6 +75,13 @@ class SignalsParameters(SumoParameters):
         json_schema_extra={"legacy": False},
     )
 
+    road_delays: bool = Field(
+        default=False,
+        description="SUMO notes the delays on every road, for pictures; evaluations always do; not part of a cell's "
+        "identity",
+        json_schema_extra={"stands_as": False},
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _of_the_network(cls, values: Any) -> Any:

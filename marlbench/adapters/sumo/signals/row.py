@@ -38,6 +38,7 @@ class Told:
     teleport_after: int
     shortest_lane: float
     commented_phases: bool
+    road_delays: bool
 
 
 class SignalsRow(SumoRow):
@@ -45,7 +46,7 @@ class SignalsRow(SumoRow):
 
     def describe(self, rules: Rules) -> Description:
         self.told = Told(**rules.kwargs)
-        self._edge_data, self._watched = Output(), False
+        self._edge_data, self._watched = Output(), self.told.road_delays
         self._story: Story | None = None
         self._network = ["--net-file", self.told.network_file, "--route-files", self.told.route_file]
         self._network += [
@@ -173,6 +174,8 @@ class SignalsRow(SumoRow):
     def _watch(self) -> None:
         """Write edge data from now on: the present episode is played again; where its actions were not kept, it is the
         next one that is watched."""
+        if self._watched:
+            return
         self._watched = True
         if not self.steps or self.rules.keeps_actions:
             self.replay(self.history())
