@@ -132,6 +132,20 @@ class Cluster:
         """Job ids in a state."""
         return self.ask("squeue", "-h", "-r", f"--states={state}", "--format=%i").split()
 
+    def mend(self) -> None:
+        """What an administrator does after a crash of the controller.
+
+        It saves its state every few seconds. Of a job that it started since then it knows nothing, starts it again,
+        and when the node refuses a second copy, drains the node and holds the job.
+        """
+        if "drain" not in self.ask("sinfo", "--noheader", "--format=%T", "-p", "main"):
+            return
+        self.ask("scontrol", "update", f"nodename={self._host}", "state=resume")
+        for line in self.ask("squeue", "-h", "-r", "--states=PENDING", "--format=%i %r").splitlines():
+            job, reason = line.split(maxsplit=1)
+            if "held" in reason.lower():
+                self.ask("scontrol", "release", job)
+
     def stop(self) -> None:
         """End all jobs and all daemons, the last one first."""
         for job in self.jobs("PENDING,RUNNING,SUSPENDED,COMPLETING"):

@@ -124,6 +124,12 @@ def test_the_controller_is_killed_while_jobs_run(cluster: Cluster, folder: Path,
     wait_for(lambda: not cluster.ask("squeue"), what="silence")
     psutil.Process(os.getpid()).cpu_percent(3.0)
     cluster.controller.start()
+
+    def ended() -> bool:
+        cluster.mend()
+        return process.poll() is not None
+
+    wait_for(ended, SECONDS, "the end of the run")
     said = finish(process)
     assert_all_done_once(folder, 4, "slurm")
     assert "failed" not in said
