@@ -38,7 +38,12 @@ class SmaxParameters(contract.Parameters):
     enemies: Literal["closest", "random"] = Field(
         default="closest", description="whom SMAX's scripted enemies choose of those in reach"
     )
-    episode_limit: int = Field(default=100, ge=1, le=10_000, description="steps of an episode; 100 in SMAX")
+    episode_limit: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        description="SMAX's `max_steps`, which it looks at before it counts: an episode has one step more",
+    )
 
     @field_validator("scenario")
     @classmethod
@@ -101,7 +106,7 @@ class Smax(BatchedEnvironment):
             state_size=int(inner.state_size),
             action=Discrete(int(inner.num_ally_actions)),
             metrics=_METRICS,
-            episode_limit=parameters.episode_limit,
+            episode_limit=parameters.episode_limit + 1,
             masks_actions=True,
         )
         agents = len(inner.agents)

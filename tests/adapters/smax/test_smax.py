@@ -153,9 +153,11 @@ def test_every_scenario_is_played(scenario: str) -> None:
     environment = Smax(SmaxParameters(scenario=scenario, episode_limit=3), 2, CPU)
     step = environment.reset(row_keys([0], 0, 2, CPU))
     generator = torch.Generator().manual_seed(0)
-    for _ in range(3):
-        step = environment.step(choose(step, generator))
     told = environment.specification
+    assert told.episode_limit == 4
+    for _ in range(4):
+        assert not step.truncated.any()
+        step = environment.step(choose(step, generator))
     assert step.observation.shape == (2, len(told.agents), told.observation_size)
     assert step.state.shape == (2, told.state_size)
     assert step.truncated.all()
