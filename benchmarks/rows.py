@@ -13,7 +13,9 @@ from statistics import median
 from typing import Any
 
 import benchmarl_environment
+import floors
 import measure
+from floors import Sample
 from measure import HERE, Failed, marlbench
 
 SPEED = str(HERE / "suites" / "speed.yaml")
@@ -33,10 +35,6 @@ SPEED_RUN = (
 MATRIX = str(HERE / "suites" / "matrix.yaml")
 STORE = HERE / "out" / "store"
 DONE = 9000
-# Steps a CPU-second that eco-driving keeps, two thirds of what was measured.
-_ECO_DRIVING = 400.0
-
-Sample = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ def _standard(method: str, *, warm_up: int = 1) -> Row:
             "marlbench": _ours("--method", method, "--rollouts", "10", "--warm-up", str(warm_up)),
             "BenchMARL": _theirs("--method", method, "--iterations", "1"),
         },
-        _ratio(8),
+        floors.ratio(8),
     )
 
 
@@ -98,38 +96,8 @@ def _battles(scenario: str, floor: float) -> Row:
         f"battles of {scenario}, random legal policies, 1,024 rows, all rules on",
         f"{floor:,.0f} a CPU-second",
         {"marlbench": lambda: _speed(measure.script(sys.executable, "time_battles.py", scenario))},
-        _at_least(floor),
+        floors.at_least(floor),
     )
-
-
-def _ratio(floor: float) -> Callable[[dict[str, Sample]], tuple[str, bool]]:
-    def judge(of: dict[str, Sample]) -> tuple[str, bool]:
-        # CPU seconds count the workers of an adapter, and the neighbours on a busy machine do not count in them.
-        ours, theirs = (of[name]["steps_per_cpu_second"] for name in ("marlbench", "BenchMARL"))
-        wall = of["marlbench"]["steps_per_second"] / of["BenchMARL"]["steps_per_second"]
-        said = f"{ours / theirs:.1f} x ({ours:,.0f} against {theirs:,.0f} a CPU-second; {wall:.1f} x by the clock)"
-        return said, ours / theirs >= floor
-
-    return judge
-
-
-def _at_least(floor: float) -> Callable[[dict[str, Sample]], tuple[str, bool]]:
-    def judge(of: dict[str, Sample]) -> tuple[str, bool]:
-        speed, wall = (of["marlbench"][f"steps_per_{unit}"] for unit in ("cpu_second", "second"))
-        return f"{speed:,.0f} a CPU-second ({wall:,.0f} by the clock)", speed >= floor
-
-    return judge
-
-
-def _under(limit: float, figure: str) -> Callable[[dict[str, Sample]], tuple[str, bool]]:
-    def judge(of: dict[str, Sample]) -> tuple[str, bool]:
-        said = [
-            f"{name}: {sample['wall_seconds']:.2f} s by the clock, {sample['cpu_seconds']:.2f} s of CPU"
-            for name, sample in of.items()
-        ]
-        return "; ".join(said), next(iter(of.values()))[figure] < limit
-
-    return judge
 
 
 def _command(*arguments: str, one_core: bool = True, results: Path | None = None) -> Callable[[], Sample]:
@@ -179,28 +147,9 @@ def _replay() -> Sample:
     return {name: float(v) for name, v in measure.script(sys.executable, "measure_replay.py").items()}
 
 
-# What is asked of the simulators of social dilemmas and of navigation: steps a CPU-second with random actions.
-_SIMULATORS = {
-    "iterated": 300_000,
-    "iterated_mixed": 300_000,
-    "coin_game": 300_000,
-    "fishery": 500_000,
-    "harvest": 30_000,
-    "clean_up": 30_000,
-    "navigation": 150_000,
-    "navigation_walker": 150_000,
-}
-
-
 def _simulators() -> Sample:
     timed = measure.script(sys.executable, "time_simulators.py")
     return {name: float(figures["steps_per_cpu_second"]) for name, figures in timed.items()}
-
-
-def _fast_enough(of: dict[str, Sample]) -> tuple[str, bool]:
-    (sample,) = of.values()
-    said = ", ".join(f"{name} {speed:,.0f}" for name, speed in sample.items())
-    return said, all(sample[name] >= floor for name, floor in _SIMULATORS.items())
 
 
 def _highway() -> Sample:
@@ -208,29 +157,8 @@ def _highway() -> Sample:
     return {name: float(speed) for name, speed in timed["decisions_per_cpu_second"].items()}
 
 
-def _times_highway_env(of: dict[str, Sample]) -> tuple[str, bool]:
-    (sample,) = of.values()
-    ours, theirs = sample["marlbench"], sample["highway-env"]
-    said = f"{ours / theirs:,.0f} x ({ours:,.0f} against {theirs:.1f} decisions a CPU-second)"
-    return said, ours / theirs >= 300
-
-
-def _fits(of: dict[str, Sample]) -> tuple[str, bool]:
-    (sample,) = of.values()
-    disk, resident = sample["disk_bytes"] / 1e9, sample["resident_peak_bytes"] / 1e9
-    said = f"{disk:.2f} GB of disk, {resident:.2f} GB resident, {sample['seconds_per_update']:.2f} CPU-s an update"
-    return said, disk <= 3.0 and resident <= 1.0
-
-
 def _storage() -> Sample:
     return {name: float(v) for name, v in measure.script(sys.executable, "measure_storage.py").items()}
-
-
-def _storage_speed(of: dict[str, Sample]) -> tuple[str, bool]:
-    (sample,) = of.values()
-    theirs = f"{sample['libcachesim_lru']:,.0f}" if "libcachesim_lru" in sample else "not installed"
-    said = f"{sample['simulate_lru']:,.0f} and {sample['step']:,.0f} a CPU-second; libcachesim {theirs}"
-    return said, sample["simulate_lru"] >= 2e6 and sample["step"] >= 3e5
 
 
 def _signals() -> Sample:
@@ -239,39 +167,8 @@ def _signals() -> Sample:
     return {name: float(value) for name, value in told.items() if name != "network"}
 
 
-def _little_slower(of: dict[str, Sample]) -> tuple[str, bool]:
-    (sample,) = of.values()
-    slower, two, plain = (sample[name] for name in ("slower_with_job", "two_to_one", "two_to_one_plain"))
-    said = f"{slower:.0%} slower; two rows {two:.2f} times one (two plain loops {plain:.2f} times one)"
-    return said, slower <= 0.15 and two >= 1.7
-
-
 def _eco_driving() -> Sample:
     return {name: float(v) for name, v in measure.script(sys.executable, "time_eco_driving.py").items()}
-
-
-def _mostly_sumo(of: dict[str, Sample]) -> tuple[str, bool]:
-    (sample,) = of.values()
-    steps, share = sample["steps_per_cpu_second"], sample["share_of_sumo"]
-    return f"{steps:,.0f} a CPU-second, of which SUMO takes {share:.0%}", steps >= _ECO_DRIVING
-
-
-def _little_besides(of: dict[str, Sample]) -> tuple[str, bool]:
-    one = of["marlbench"]
-    told = f"{one['ratio']:.2f} times; a cell {one['cell_seconds']:.2f} s of CPU, its loop {one['bare_seconds']:.2f} s"
-    return told, one["ratio"] <= 1.25
-
-
-def _little_more(of: dict[str, Sample]) -> tuple[str, bool]:
-    one = of["marlbench"]
-    told = f"{one['share_of_an_hour']:.1%} ({one['more']:.1%} a step, {one['command_seconds']:.1f} s a run)"
-    return told, one["share_of_an_hour"] <= 0.02
-
-
-def _one_and_ten(of: dict[str, Sample]) -> tuple[str, bool]:
-    one, ten = (of[name]["wall_seconds"] for name in ("one seed", "ten seeds"))
-    speeds = " and ".join(f"{sample['steps_per_second']:,.0f}" for sample in of.values())
-    return f"{ten / one:.2f} x the time ({speeds} seed-steps a second)", ten / one <= 2
 
 
 ROWS = {
@@ -279,7 +176,7 @@ ROWS = {
         "IPPO on native simple_spread, 16 environments x 128 steps, one seed: whole training",
         "12 x BenchMARL on mpe2",
         {"marlbench": _ours("--task", "native"), "BenchMARL": _theirs()},
-        _ratio(12),
+        floors.ratio(12),
     ),
     "mappo": _standard("mappo"),
     "qmix": _standard("qmix", warm_up=2),
@@ -292,19 +189,19 @@ ROWS = {
             "marlbench": _ours("--task", "balance", "--rollouts", "2"),
             "BenchMARL": _theirs("--task", "balance", "--iterations", "2"),
         },
-        _ratio(1.2),
+        floors.ratio(1.2),
     ),
     "recurrent": Row(
         "recurrent QMIX on native simple_spread, 32 episodes of 25 steps for every episode played, GRU of 64 units",
         "a figure",
         {"marlbench": _ours("--method", "qmix_recurrent", "--rollouts", "10", "--warm-up", "2")},
-        _at_least(0),
+        floors.at_least(0),
     ),
     "recurrent_battles": Row(
         "recurrent MAPPO on the battles of 3m, 128 environments x 128 steps, 4 epochs of 4 minibatches, 128 units",
         "2,100 a CPU-second",
         {"marlbench": _ours("--task", "3m", "--method", "mappo_battles", "--rollouts", "1")},
-        _at_least(2_100),
+        floors.at_least(2_100),
     ),
     "battles": _battles("terran_5_vs_5", 18_000),
     "large_battles": _battles("terran_10_vs_11", 6_000),
@@ -312,19 +209,19 @@ ROWS = {
         "the same for 200,000 steps, from the command to the recorded result, with 6 evaluations",
         "under 32 s",
         {"marlbench": _command(*SPEED_RUN)},
-        _under(32, "wall_seconds"),
+        floors.under(32, "wall_seconds"),
     ),
     "ten_seeds": Row(
         "the same, ten seeds in one job",
         "15,000 seed-steps a second",
         {"marlbench": _ours("--task", "native", "--seeds", "10", "--rollouts", "8")},
-        _at_least(15_000),
+        floors.at_least(15_000),
     ),
     "mpe2": Row(
         "IPPO on mpe2 simple_spread through the adapter, workers' CPU counted",
         "2 x BenchMARL",
         {"marlbench": _ours("--task", "mpe2", "--rollouts", "4"), "BenchMARL": _theirs()},
-        _ratio(2),
+        floors.ratio(2),
     ),
     "gpu": Row(
         "ten seeds in one job on a GPU, against one seed",
@@ -333,31 +230,31 @@ ROWS = {
             "one seed": _ours("--device", "cuda"),
             "ten seeds": _ours("--device", "cuda", "--seeds", "10"),
         },
-        _one_and_ten,
+        floors.one_and_ten,
     ),
     "quickstart": Row(
         "marlbench run quickstart, on every core",
         "under 4 minutes on two cores",
         {"marlbench": _command("run", "quickstart", "--device", "cpu", "--json", one_core=False)},
-        _under(240, "wall_seconds"),
+        floors.under(240, "wall_seconds"),
     ),
     "replay": Row(
         "recurrent QMIX, 10 agents x 170 features, state 306, 5,000 episodes of 200 steps in an int8 replay",
         "3 GB of disk, 1 GB resident",
         {"marlbench": _replay},
-        _fits,
+        floors.fits,
     ),
     "simulators": Row(
         "simulators of social dilemmas and navigation, random actions, 1,024 rows (harvest, clean_up: 64)",
         "300,000 a CPU-second; fishery 500,000; harvest and clean_up 30,000; navigation 150,000",
         {"marlbench": _simulators},
-        _fast_enough,
+        floors.fast_enough,
     ),
     "highway": Row(
         "the highway: 5 agents with random actions among 50 others, 256 rows, and highway-env in the same process",
         "300 x highway-env",
         {"marlbench and highway-env": _highway},
-        _times_highway_env,
+        floors.times_highway_env,
     ),
     "iplan": Row(
         "iPLAN on the native highway, 8 environments x 90 steps, 15 epochs, inference too: whole training",
@@ -367,31 +264,31 @@ ROWS = {
                 *("--task", "highway", "--method", "iplan", "--length", "90", "--rollouts", "2")
             )
         },
-        _at_least(30),
+        floors.at_least(30),
     ),
     "signals": Row(
         "signals on grid4x4 through the adapter beside a plain libsumo loop with the same actions and reads",
         "at most 15 % slower, the job's part included; two rows on two cores 1.7 times one",
         {"marlbench": _signals},
-        _little_slower,
+        floors.little_slower,
     ),
     "eco_driving": Row(
         "eco-driving, whole episodes of 5 minutes with their plain driving: steps of half a second",
-        f"{_ECO_DRIVING:,.0f} steps a CPU-second",
+        f"{floors.ECO_DRIVING:,.0f} steps a CPU-second",
         {"marlbench": _eco_driving},
-        _mostly_sumo,
+        floors.mostly_sumo,
     ),
     "storage": Row(
         "storage placement, 64 systems: LRU inside, a step with a policy outside; libcachesim's LRU from Python",
         "2,000,000 and 300,000 requests a CPU-second",
         {"marlbench": _storage},
-        _storage_speed,
+        floors.storage_speed,
     ),
     "help": Row(
         "marlbench --help",
         "under 0.5 s of CPU",
         {"marlbench": _command("--help")},
-        _under(0.5, "cpu_seconds"),
+        floors.under(0.5, "cpu_seconds"),
     ),
     "statistics": Row(
         "four aggregates of 10 algorithms x 10 seeds x 20 tasks with 50,000 shared resamples",
@@ -401,7 +298,7 @@ ROWS = {
                 k: float(v) for k, v in measure.script(sys.executable, "time_statistics.py").items()
             }
         },
-        _under(25, "cpu_seconds"),
+        floors.under(25, "cpu_seconds"),
     ),
     "short_cells": Row(
         "1,000 cells of a second each, every one a job of its own, reckoned from runs of 5 and of 25",
@@ -411,7 +308,7 @@ ROWS = {
                 k: float(v) for k, v in measure.script(sys.executable, "time_harness.py", "short").items()
             }
         },
-        _little_besides,
+        floors.little_besides,
     ),
     "overhead": Row(
         "a run less the bare training loop of its cell, reckoned for an hour from two runs of some minutes",
@@ -421,20 +318,20 @@ ROWS = {
                 k: float(v) for k, v in measure.script(sys.executable, "time_harness.py", "long").items()
             }
         },
-        _little_more,
+        floors.little_more,
     ),
     "status": Row(
         "marlbench status of a store of 10,000 cells",
         "under 2 s of CPU",
         {"marlbench": _command("status", "--json", results=STORE)},
-        _under(2, "cpu_seconds"),
+        floors.under(2, "cpu_seconds"),
         _fill,
     ),
     "compare": Row(
         "marlbench compare on a matrix of 10,000 cells with 9,000 done",
         "under 10 s of CPU",
         {"marlbench": _command("compare", MATRIX, "--json", results=STORE)},
-        _under(10, "cpu_seconds"),
+        floors.under(10, "cpu_seconds"),
         _fill,
     ),
     "matrix": Row(
@@ -444,7 +341,7 @@ ROWS = {
             "marlbench": _command("run", MATRIX, "--dry-run", "--json", results=STORE),
             "without the index": _without_index,
         },
-        _under(5, "wall_seconds"),
+        floors.under(5, "wall_seconds"),
         _fill,
     ),
 }
