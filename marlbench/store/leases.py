@@ -87,9 +87,16 @@ class Lease:
             Lost: it is another's, or was too old for too long.
         """
         late = time.clock_gettime(time.CLOCK_BOOTTIME) - self._confirmed
-        if late > LEASE_SECONDS / 2 or _token(self.path) != self._token:
-            raise Lost(f"the lease {self.path} was lost: this process was stopped for too long.")
-        os.utime(self.path)
+        try:
+            token = _read(self.path)[0]
+            if late > LEASE_SECONDS / 2 or token != self._token:
+                raise Lost(f"the lease {self.path} was lost: this process was stopped for too long.")
+            os.utime(self.path)
+        except OSError as error:
+            if late > LEASE_SECONDS / 2:
+                raise Lost(f"the lease {self.path} was lost: it could not be kept ({error}).") from error
+            # The file system is away. Nobody else takes what was young half a minute ago.
+            return
         self._confirmed = time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def release(self) -> None:
@@ -110,9 +117,6 @@ class Lease:
             except Lost as lost:
                 if not self._let_go.is_set():
                     _end(str(lost))
-            except OSError:
-                # The file system is away; what counts is whether it is back in time.
-                continue
 
 
 def held(path: Path) -> bool:
@@ -162,8 +166,12 @@ def _now(path: Path) -> float:
         return time.time()
 
 
-def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:
-    """What a lease says, None where that cannot be read, and when it was last made young, None where there is none."""
+def _read(path: Path) -> tuple[dict[str, Any] | None, float | None]:
+    """What a lease says, None where that makes no sense, and when it was last made young, None where there is none.
+
+    Raises:
+        OSError: it may be there, and cannot be read.
+    """
     try:
         with path.open("rb") as file:
             # NFS asks its server anew when a file is opened, and answers a mere stat from what it knew a minute ago.
@@ -171,12 +179,20 @@ def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:
             token = json.loads(file.read())
     except FileNotFoundError:
         return None, None
-    except (OSError, ValueError):
+    except ValueError:
+        return None, path.stat().st_mtime
+    return (token if isinstance(token, dict) else None), written
+
+
+def _look(path: Path) -> tuple[dict[str, Any] | None, float | None]:
+    """The same, as far as it can be found out."""
+    try:
+        return _read(path)
+    except OSError:
         try:
             return None, path.stat().st_mtime
         except OSError:
             return None, None
-    return (token if isinstance(token, dict) else None), written
 
 
 def _token(path: Path) -> dict[str, Any] | None:

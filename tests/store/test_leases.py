@@ -165,6 +165,27 @@ def test_a_process_that_was_stopped_for_too_long_writes_no_more(
     lock.release()
 
 
+def test_a_file_system_that_is_away_for_a_moment_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lease = taken(tmp_path / "lease")
+
+    def away(path: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(leases, "_read", away)
+    lease.confirm()
+    real = time.clock_gettime
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: real(clock) + leases.LEASE_SECONDS)
+    with pytest.raises(Lost, match="could not be kept"):
+        lease.confirm()
+    monkeypatch.undo()
+    # Whatever it was given to do meanwhile, another's lease is not its own.
+    elsewhere(lease.path)
+    with pytest.raises(Lost, match="stopped"):
+        lease.confirm()
+
+
 def test_whoever_dies_while_taking_an_old_lease_does_not_block_it(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     path.write_text("{}")
