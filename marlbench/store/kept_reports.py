@@ -42,6 +42,11 @@ def folder(root: Path, suite: str, matrix: str) -> Path:
     return root / FOLDER / f"{suite}-{matrix}"
 
 
+def lock(root: Path) -> Path:
+    """What whoever writes reports of a store holds."""
+    return root / FOLDER / ".lock"
+
+
 def record(place: Path, report: KeptReport) -> None:
     """Write down what the report in a folder is of; last, for what has no record is not finished.
 

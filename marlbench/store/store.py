@@ -266,7 +266,8 @@ class Store:
             StoreError: the store cannot be written.
         """
         self.require_writable()
-        cancelling.ask(self.job_directory(job_id))
+        with locks.holding(self.root / "lock"):
+            cancelling.ask(self.job_directory(job_id))
 
     def cancelled(self, job_id: str) -> bool:
         """Whether that was asked."""

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from marlbench.store import durable
+from marlbench.store import durable, locks
 
 FOLDER = "matrices"
 _NAME = re.compile(r"([0-9a-f]{8,64})\.json")
@@ -25,7 +25,9 @@ def record(root: Path, matrix_id: str, cells: Iterable[str]) -> None:
     if path.exists():
         return
     durable.make_directory(path.parent)
-    durable.write_json(path, {"schema": 1, "matrix": matrix_id, "cells": sorted(cells)})
+    # Two runs of the same matrix begin at the same time.
+    with locks.holding(root / "lock"):
+        durable.write_json(path, {"schema": 1, "matrix": matrix_id, "cells": sorted(cells)})
 
 
 class Matrices:

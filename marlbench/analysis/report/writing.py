@@ -16,7 +16,7 @@ from marlbench.analysis.report.material import read_material
 from marlbench.analysis.report.page import Page, render
 from marlbench.analysis.report.provenance import Asked
 from marlbench.analysis.statistics import AGGREGATES
-from marlbench.store import durable, kept_reports
+from marlbench.store import durable, kept_reports, locks
 from marlbench.store.kept_reports import FIGURES, PAGE, KeptReport
 
 if TYPE_CHECKING:
@@ -63,17 +63,20 @@ def keep(store: Store, matrix: Matrix, asked: Asked, *, figures: bool) -> Path:
     """
     store.require_writable()
     folder = kept_reports.folder(store.root, matrix.suites[0].name, matrix.id)
-    page, finished = _fill(folder, store, matrix, asked, figures=figures)
-    kept_reports.record(
-        folder,
-        KeptReport(
-            suite=page.suite,
-            matrix=matrix.id,
-            title=page.heading,
-            summary=page.findings,
-            finished_ms=finished,
-        ),
-    )
+    durable.make_directory(folder)
+    # Runs that shared the work end at the same time.
+    with locks.holding(kept_reports.lock(store.root)):
+        page, finished = _fill(folder, store, matrix, asked, figures=figures)
+        kept_reports.record(
+            folder,
+            KeptReport(
+                suite=page.suite,
+                matrix=matrix.id,
+                title=page.heading,
+                summary=page.findings,
+                finished_ms=finished,
+            ),
+        )
     return folder / PAGE
 
 
