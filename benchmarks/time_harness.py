@@ -2,7 +2,7 @@
 
 short: runs FEW and then MANY cells of about a second, each a job of its own, in CPU seconds of every process that
 `marlbench run` starts. The difference is the cost of a cell, what is left is the cost of the command; both are set
-against the bare training loop of the same cells in this process, without a store.
+against the bare training loop of the same cells without a store, in two processes at once, as the run has two jobs.
 
 long: runs one cell of STEPS and one of twice as many, each beside its bare loop, in turn. What a step costs more in a
 run than in the loop, and what a run costs however long it is (start, MLflow's database, report), give what an hour of
@@ -62,6 +62,15 @@ def bare(folder: Path, seeds: int) -> float:
     return sum(times) / seeds
 
 
+def bare_twice(folder: Path, seeds: int) -> float:
+    """The same in two processes at once: what a core gives depends on what its neighbour does."""
+    command = [sys.executable, __file__, "bare", str(folder), str(seeds)]
+    pair = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    found = [process.communicate()[0] for process in pair]
+    assert not any(process.returncode for process in pair)
+    return sum(map(float, found)) / 2
+
+
 def run(folder: Path, seeds: int) -> float:
     """CPU seconds of a run of so many cells in a store of its own."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -86,9 +95,8 @@ def run(folder: Path, seeds: int) -> float:
 
 def short(few: int, many: int) -> dict[str, float]:
     """What a thousand cells of a second cost, for each second of their loops."""
-    with _suite(4_000, 2) as folder:
-        bare(folder, 1)  # imports and the like
-        loop = bare(folder, 5)
+    with _suite(6_400, 2) as folder:
+        loop = bare_twice(folder, 5)
         small, large = run(folder, few), run(folder, many)
     cell = (large - small) / (many - few)
     command = small - few * cell
@@ -131,6 +139,11 @@ def _suite(steps: int, evaluations: int) -> Iterator[Path]:
 
 def main() -> None:
     kind, *words = sys.argv[1:]
+    if kind == "bare":
+        folder, seeds = Path(words[0]), int(words[1])
+        bare(folder, 1)  # imports and the like
+        print(bare(folder, seeds))
+        return
     numbers = [int(word) for word in words]
     print(json.dumps(short(*(numbers or (5, 25))) if kind == "short" else long(*(numbers or (300_000,)))))
 
