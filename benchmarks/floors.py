@@ -98,8 +98,7 @@ def little_besides(of: dict[str, Sample]) -> tuple[str, bool]:
 
 def little_more(of: dict[str, Sample]) -> tuple[str, bool]:
     one = of["marlbench"]
-    told = f"{one['share_of_an_hour']:.1%} ({one['more']:.1%} a step, {one['command_seconds']:.1f} s a run)"
-    return told, one["share_of_an_hour"] <= 0.02
+    return f"{one['share']:.1%}, {one['pictures_share']:.1%} of it pictures", one["share"] <= 0.02
 
 
 def one_and_ten(of: dict[str, Sample]) -> tuple[str, bool]:

@@ -311,7 +311,7 @@ ROWS = {
         floors.little_besides,
     ),
     "overhead": Row(
-        "a run less the bare training loop of its cell, reckoned for an hour from two runs of some minutes",
+        "what a job does besides training, in a job of about a minute",
         "at most 2 %",
         {
             "marlbench": lambda: {

@@ -4,9 +4,9 @@ short: runs FEW and then MANY cells of about a second, each a job of its own, in
 `marlbench run` starts. The difference is the cost of a cell, what is left is the cost of the command; both are set
 against the bare training loop of the same cells without a store, in two processes at once, as the run has two jobs.
 
-long: runs one cell of STEPS and one of twice as many, each beside its bare loop, in turn. What a step costs more in a
-run than in the loop, and what a run costs however long it is (start, MLflow's database, report), give what an hour of
-training costs more.
+long: trains one cell of STEPS as a job does, and tells what of its CPU seconds is not the training loop: checkpoints,
+journals, results and pictures, and the loop's own questions. Both are measured in one process, so that neighbours slow
+both alike.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SUITE = """\
 schema: 1
@@ -37,7 +38,7 @@ tasks:
     environment: simple_spread
     score: {{metric: return_mean, low: -40.0, high: -10.0, source: the benchmark}}
 """
-CELLS, HOUR = 1000, 3600.0
+CELLS = 1000
 
 
 def bare(folder: Path, seeds: int) -> float:
@@ -109,23 +110,45 @@ def short(few: int, many: int) -> dict[str, float]:
 
 
 def long(steps: int) -> dict[str, float]:
-    """What an hour of training costs more than its loop, as a share of it."""
-    with _suite(4_000, 2) as folder:
-        bare(folder, 1)  # imports and the like
-    loops, runs = [], []
-    for times in (1, 2):
-        # As many evaluations a step, whatever the length.
-        with _suite(times * steps, times * 5) as folder:
-            loops.append(bare(folder, 1))
-            runs.append(run(folder, 1))
-    more = (runs[1] - runs[0]) / (loops[1] - loops[0]) - 1.0
-    command = runs[0] - (1.0 + more) * loops[0]
+    """What a job does besides training, as a share of its training; pictures are a part of it."""
+    from marlbench.catalog.matrix import resolve
+    from marlbench.cli.run_job import make_trainer
+    from marlbench.store import job as jobs
+    from marlbench.store.job_training import JobTraining, Settings
+    from marlbench.store.store import Store
+    from marlbench.training.trainer import Trainer
+
+    spent = {"training": 0.0, "job": 0.0, "pictures": 0.0}
+
+    def timed(kind: type, name: str, part: str) -> None:
+        plain = getattr(kind, name)
+
+        def measured(*arguments: Any) -> Any:
+            began = time.process_time()
+            try:
+                return plain(*arguments)
+            finally:
+                spent[part] += time.process_time() - began
+
+        setattr(kind, name, measured)
+
+    timed(Trainer, "__init__", "training")
+    timed(Trainer, "advance", "training")
+    timed(JobTraining, "run", "job")
+    timed(JobTraining, "draw", "pictures")
+    with _suite(steps, 10) as folder:
+        store = Store.open(folder / "store", create=True)
+        (job,) = store.claim(resolve([str(folder / "timed.yaml")], seeds=(0,)).cells, slots=1)
+        output = os.dup(1)
+        code = jobs.main(folder / "store", job.id, make_trainer, Settings())
+        # What a job prints goes into its log.
+        os.dup2(output, 1)
+        assert code == 0
+    besides = spent["job"] + spent["pictures"] - spent["training"]
     return {
-        "bare_seconds": loops[1],
-        "run_seconds": runs[1],
-        "command_seconds": command,
-        "more": more,
-        "share_of_an_hour": more + command / HOUR,
+        "training_seconds": spent["training"],
+        "pictures_share": spent["pictures"] / spent["training"],
+        "share": besides / spent["training"],
     }
 
 

@@ -26,7 +26,7 @@ RECORD, FOLDER = "pictures.json", "pictures"
 SCHEMA = 1
 # Processor seconds for the pictures of a whole job: this share of what the job took, and not less than that. A job
 # that took less than WORTHWHILE gets none: a thousand of them would cost as much as three hundred more.
-SHARE, LEAST, WORTHWHILE = 0.02, 0.3, 3.0
+SHARE, LEAST, WORTHWHILE = 0.01, 0.3, 3.0
 # A task that waits for others draws no longer than this many times the processor seconds by the clock.
 _WAITING = 10
 
