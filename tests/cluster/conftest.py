@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from . import slurm
+from .mlflow_server import Team, why_not
 
 SUITE = """\
 schema: 1
@@ -121,3 +122,15 @@ def start(folder: Path) -> Iterator[Start]:
             for one in (*psutil.Process(process.pid).children(recursive=True), process):
                 one.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="module")
+def team() -> Iterator[Team]:
+    if reason := why_not():
+        pytest.skip(reason)
+    one = Team()
+    try:
+        one.start()
+        yield one
+    finally:
+        one.stop()

@@ -12,16 +12,14 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-import pytest
 
 from .conftest import Start, suite
 from .daemons import wait_for
 from .looking import assert_all_done_once, results
-from .mlflow_server import Team, why_not
+from .mlflow_server import Team
 
 CELLS = int(os.environ.get("CHAOS_CELLS", "200"))
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "300"))
@@ -33,18 +31,6 @@ KINDS = {"job": 8, "command": 2, "fork server": 1, "projector": 1, "server": 1}
 WORDS = {"job": "run-job", "fork server": "marlbench.engines.fork_server", "projector": "--follow"}
 # For a machine that does other things too.
 PATIENCE = 3600.0
-
-
-@pytest.fixture
-def team() -> Iterator[Team]:
-    if reason := why_not():
-        pytest.skip(reason)
-    one = Team()
-    try:
-        one.start()
-        yield one
-    finally:
-        one.stop()
 
 
 class Family:

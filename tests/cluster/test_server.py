@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +11,9 @@ import pytest
 from .conftest import Start, suite
 from .daemons import wait_for
 from .looking import finish, results, workers
-from .mlflow_server import Team, why_not
+from .mlflow_server import Team
 
 EVALUATIONS = 4
-
-
-@pytest.fixture(scope="module")
-def team() -> Iterator[Team]:
-    if reason := why_not():
-        pytest.skip(reason)
-    one = Team()
-    try:
-        one.start()
-        yield one
-    finally:
-        one.stop()
 
 
 def named(folder: Path, name: str, seeds: int, steps: int) -> None:

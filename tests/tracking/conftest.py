@@ -329,3 +329,8 @@ def served(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator
         for stream in (process.stdout, process.stderr):
             assert stream is not None
             stream.close()
+
+
+@pytest.fixture
+def shown(content_of: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    return lambda lab, **options: content_of(lab.root / "mlflow.db", **options)
