@@ -34,8 +34,8 @@ from marlbench.algorithms.gaussian_actor import GaussianActor, LogDeviation
 from marlbench.algorithms.networks import AgentNetwork
 from marlbench.algorithms.on_policy import Rollout
 from marlbench.algorithms.rollout_critic import RolloutCritic
-from marlbench.algorithms.samples import Batch, Samples
-from marlbench.algorithms.sharing import Sharing, SharingOption
+from marlbench.algorithms.samples import CRITIC, Batch, Samples
+from marlbench.algorithms.sharing import Common, Sharing, SharingOption
 from marlbench.algorithms.stack import Activation, ParameterStack
 from marlbench.environments.contract import Discrete, EnvironmentSpecification, Step
 
@@ -144,7 +144,7 @@ class ActorCritic(Algorithm):
             self.stack,
             self.sharing,
             inputs,
-            self.slots,
+            setting.rows,
             hyperparameters.value_normalisation,
             self.length,
             hyperparameters.discount,
@@ -192,13 +192,15 @@ class ActorCritic(Algorithm):
         actor, critic = _architectures(specification, hyperparameters, identity, inputs)
         slots = sharing.groups * sharing.group_size * rows * seeds
         samples = hyperparameters.rollout_length * slots
-        width = actor.inputs + (inputs.size if inputs.central else 0) + 8
+        # Per sample of an agent, and one of the critic may be for all agents of a learner.
+        for_agents = sharing.group_size if inputs.common else 1
+        width = actor.inputs + (inputs.size // for_agents if inputs.central else 0) + 8
         if inputs.uses_state:
             width += specification.state_size // len(specification.agents)
         # Rollout, packed and shuffled copies; activations of a minibatch forwards and backwards, two networks.
         stored = 4 * samples * 3 * (width + actor.outputs)
         updated = samples // getattr(hyperparameters, "minibatches", 1)
-        activations = 4 * updated * (actor.units + critic.units) * 4
+        activations = 4 * updated * (actor.units + critic.units // for_agents) * 4
         # Values and probabilities of the whole rollout, before learning, without gradients.
         judged = 4 * samples * 2 * max(actor.units, critic.units)
         count = sum(math.prod(shape) for part in (actor, critic) for shape in part.layout.values())
@@ -229,7 +231,8 @@ class ActorCritic(Algorithm):
     def _update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of Adam for every learner; returns its measures, name -> [stack]."""
         log_probability, entropy = self._likelihood(batch)
-        value = self._applied(self.critic.network, batch.critic_input, batch, batch.critic_memory).squeeze(-1)
+        remembered = batch.critic_fresh, batch.critic_memory
+        value = self._applied(self.critic.network, batch.critic_input, batch.length, *remembered).squeeze(-1)
         loss, measures = self.loss(batch, log_probability, entropy, value)
         self.stack.backward(loss)
         norm = self.stack.clip_gradient(self.options.maximum_gradient_norm)
@@ -237,31 +240,44 @@ class ActorCritic(Algorithm):
         return {**measures, "gradient_norm": norm}
 
     def _likelihood(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        outputs = self._applied(self.actor.network, batch.observation, batch, batch.memory)
+        outputs = self._applied(
+            self.actor.network, batch.observation, batch.length, batch.fresh, batch.memory
+        )
         return self.actor.likelihood(outputs, batch.action, batch.available)
 
     def _applied(
-        self, network: AgentNetwork, features: Tensor, batch: Batch, memory: Tensor | None
+        self,
+        network: AgentNetwork,
+        features: Tensor,
+        length: int,
+        fresh: Tensor | None,
+        memory: Tensor | None,
     ) -> Tensor:
         """[stack, sample, features] -> [stack, sample, outputs], through time where the network has memory."""
-        if memory is None or batch.fresh is None:
+        if memory is None or fresh is None:
             return network(self.stack.parameters, features)
-        split = (features.shape[0], batch.length, -1)
+        split = (features.shape[0], length, -1)
         sequences = features.view(*split, features.shape[-1])
-        found, _ = network.unroll(self.stack.parameters, sequences, memory, batch.fresh.view(split))
+        found, _ = network.unroll(self.stack.parameters, sequences, memory, fresh.view(split))
         return found.flatten(1, 2)
 
     @torch.no_grad()
     def _samples(self) -> Samples:
         """The rollout as samples, with advantages and targets."""
-        rollout, fold, central = self.rollout, self.sharing.fold, self.critic.inputs.central
+        rollout, fold, critic = self.rollout, self.sharing.fold, self.critic
+        central, common = critic.inputs.central, critic.inputs.common
         action = rollout.filled("action")
         action = fold(action.unsqueeze(-1) if self.discrete else action)
         available = fold(rollout.filled("available_actions")) if rollout.masks else None
         seen = fold(self.identity(rollout.filled("observation")))
-        fresh = self._fresh()
+        fresh = self._fresh(self.sharing)
         weight, critic_weight = self._weights(seen)
-        judged = self.critic.judge(rollout, seen, fresh, critic_weight)
+        if common:
+            # Copies of agents have no sample of their own.
+            critic_weight, critic_fresh = None, self._fresh(critic.folding)
+        else:
+            critic_fresh = fresh
+        judged = critic.judge(rollout, seen, critic_fresh, critic_weight)
         memories: dict[str, Tensor] = {}
         if judged.memory is not None:
             memories = {"memory": fold(torch.stack(rollout.memories, 1)), "critic_memory": judged.memory}
@@ -279,20 +295,28 @@ class ActorCritic(Algorithm):
             "available": available,
             "value": judged.value if self.keeps_values else None,
             "fresh": fresh,
+            "critic_fresh": critic_fresh if common else None,
             "observation": seen,
             "critic_input": judged.features if central else None,
         }
         present = {name: column for name, column in columns.items() if column is not None}
-        return Samples(present, self.length, self.slots, self.discrete, memories)
+        if not common:
+            return Samples(present, self.length, self.slots, self.discrete, memories)
+        # One sample of the critic for all agents: it is not dealt out beside theirs.
+        names = [name for name in CRITIC if name in present]
+        own = {name: present.pop(name) for name in names}
+        kept = {name: memories.pop(name) for name in ("critic_memory",) if name in memories}
+        of_critic = Samples(own, self.length, critic.slots, self.discrete, kept)
+        return Samples(present, self.length, self.slots, self.discrete, memories, of_critic)
 
-    def _fresh(self) -> Tensor | None:
+    def _fresh(self, folding: Sharing | Common) -> Tensor | None:
         """float [stack, time x slot, 1]: whether the memory was emptied before a step; None without memory."""
         if not self.rollout.memory_interval:
             return None
         cut = self.rollout.filled("cut")
         # Memory that is kept from before the rollout has been emptied already.
         before = torch.cat([torch.zeros_like(cut[:, :1]), cut[:, :-1]], 1)
-        return self.sharing.fold(before.unsqueeze(-1).to(torch.float32))
+        return folding.fold(before.unsqueeze(-1).to(torch.float32))
 
     def _weights(self, seen: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Of samples for the actor and for the critic, [stack, sample, 1]; None where all weigh the same.

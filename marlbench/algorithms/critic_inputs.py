@@ -12,8 +12,9 @@ from marlbench.algorithms.networks import Image
 from marlbench.environments.contract import EnvironmentSpecification
 from marlbench.errors import ConfigurationError
 
-CentralInput = Literal["state", "state_and_observation", "observations"]
-"""The global state; the agent's own observation followed by the state; the observations of all agents."""
+CentralInput = Literal["state", "state_and_observation", "observations", "team_state"]
+"""The global state; the agent's own observation followed by the state; the observations of all agents; the global state
+and nothing of who asks, so that one value is that of all agents that share parameters."""
 
 CriticInput = Literal["observation"] | CentralInput
 
@@ -27,10 +28,14 @@ class CriticInputs:
     Args:
         sees: what the critic is given.
         specification: of the task.
-        identity: appends who the agent is.
+        identity: appends who the agent is; not to what a team has in common.
+
+    Raises:
+        ConfigurationError: `observations` of images; `team_state` where agents skip steps.
 
     Attributes:
         central: whether it sees more than the agent's own observation.
+        common: whether it sees the same for all agents, and is asked once for all of them.
         uses_state: whether the global state is needed.
         image: of the features; None where they are a vector.
         size: features.
@@ -41,15 +46,23 @@ class CriticInputs:
     ) -> None:
         self.sees, self.identity = sees, identity
         self.central = sees != "observation"
-        self.uses_state = sees in ("state", "state_and_observation")
+        self.uses_state = sees in ("state", "state_and_observation", "team_state")
+        self.common = sees == "team_state"
+        if self.common and specification.skips_steps:
+            raise ConfigurationError(
+                "critic_input: team_state values what the whole team gets from step to step, and in this task agents "
+                "skip steps.",
+                hint="Use `critic_input: state`.",
+            )
         observation, state = specification.observation_size, specification.state_size
         sizes = {
             "observation": observation,
             "state": state,
             "state_and_observation": observation + state,
             "observations": len(specification.agents) * observation,
+            "team_state": state,
         }
-        self.size = sizes[sees] + identity.size
+        self.size = sizes[sees] + (0 if self.common else identity.size)
         self.image: Image | None = None
         if sees in ("observation", "state_and_observation"):
             self.image = specification.image
@@ -68,10 +81,13 @@ class CriticInputs:
             acting: bool [..., agent]; None where every agent acts at every step.
 
         Returns:
-            [..., agent, size].
+            [..., agent, size]; [..., 1, size] where the features are common to all agents.
         """
         if not self.central:
             return self.identity(observation)
+        if self.common:
+            assert state is not None
+            return state.unsqueeze(-2)
         if self.sees == "observations":
             shared = observation.flatten(-2)
         else:

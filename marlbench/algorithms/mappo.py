@@ -27,7 +27,8 @@ class MAPPOHyperparameters(ProximalHyperparameters):
     """Settings of MAPPO; lengths in joint steps, counts in samples of one agent."""
 
     critic_input: CentralInput = Field(
-        "state", description="the state, the agent's own observation before it, or all observations"
+        "state",
+        description="the state, the agent's own observation before it, all observations, or the state once for all",
     )
     agent_identity: bool = Field(
         True, description="append a one-hot of the agent to inputs where agents share parameters"

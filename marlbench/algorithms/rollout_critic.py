@@ -17,19 +17,19 @@ from marlbench.algorithms.on_policy import (
     advantages_over_decisions,
     generalised_advantages,
 )
-from marlbench.algorithms.sharing import Sharing
+from marlbench.algorithms.sharing import Common, Sharing
 from marlbench.algorithms.stack import ParameterStack
 from marlbench.algorithms.value_normalisation import ValueNormalisation
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a critic made of a rollout; a slot is a row's agent.
+    """What a critic made of a rollout; a slot is a row's agent, or a row where the critic judges all agents at once.
 
     Attributes:
         features: what it saw, [stack, time x slot, features].
         value: what it said, in its own units, [stack, time x slot, 1].
-        advantage: [stack, time x slot, 1].
+        advantage: of the agents' actions, [stack, time x row's agent, 1].
         target: what it is to say, in its own units, [stack, time x slot, 1].
         weight: of the samples in its loss, [stack, time x slot, 1]; None where all weigh the same.
         memory: at the start of each sequence, [stack, sequence, units], sequences over time, then slots; None for a
@@ -50,6 +50,7 @@ class RolloutCritic:
     Args:
         network: of the critic, with parameters in `stack`.
         inputs: makes its features.
+        rows: of each member.
         normalises: whether it learns normalised targets.
         sequence_length: joint steps between those at which the memory is told.
         discount, trace_decay: gamma and lambda of the advantages.
@@ -58,6 +59,8 @@ class RolloutCritic:
             critic says in units of the rewards stays as it is (PopArt: van Hasselt et al. 2016, arXiv 1602.07714).
 
     Attributes:
+        folding: of what it sees and says for each agent: into learners' samples, one for each agent or for all.
+        slots: its samples of one joint step.
         memory: before the next step, [stack, slot, units]; None for a memoryless critic.
     """
 
@@ -67,7 +70,7 @@ class RolloutCritic:
         stack: ParameterStack,
         sharing: Sharing,
         inputs: CriticInputs,
-        slots: int,
+        rows: int,
         normalises: bool,
         sequence_length: int,
         discount: float,
@@ -76,27 +79,29 @@ class RolloutCritic:
         preserves_values: bool = False,
     ) -> None:
         self.network, self.stack, self.sharing, self.inputs = network, stack, sharing, inputs
-        self.slots, self.sequence_length = slots, sequence_length
+        self.folding = Common(sharing) if inputs.common else sharing
+        self.slots = rows if inputs.common else rows * sharing.group_size
+        self.sequence_length = sequence_length
         self.discount, self.trace_decay, self.reward_scale = discount, trace_decay, reward_scale
         device = stack.flat.device
         self.normalisation = ValueNormalisation(stack.size, device) if normalises else None
         self.preserves_values = preserves_values
         self.memory: Tensor | None = None
         if network.memory_size:
-            self.memory = torch.zeros(stack.size, slots, network.memory_size, device=device)
+            self.memory = torch.zeros(stack.size, self.slots, network.memory_size, device=device)
 
     def judge(self, rollout: Rollout, seen: Tensor, fresh: Tensor | None, weight: Tensor | None) -> Judgement:
         """Judge a full rollout, and move the memory and the statistics of targets on.
 
         Args:
-            seen: what the actor saw, [stack, time x slot, features].
+            seen: what the actor saw, [stack, time x row's agent, features].
             fresh: float [stack, time x slot, 1], whether memory is emptied before the step; None without memory.
             weight: of the samples of this critic, [stack, time x slot, 1]; None where all weigh the same.
         """
         features = self._features(rollout, seen)
         value, following, starts = self._values(rollout, features, fresh)
         advantages = self._advantages(rollout, self._in_rewards(rollout, value), following)
-        target = self.sharing.fold(advantages.target.unsqueeze(-1))
+        target = self.folding.fold(advantages.target.unsqueeze(-1))
         if self.normalisation is not None:
             weights = None if weight is None else weight.squeeze(-1)
             said = self.normalisation.restore(value.squeeze(-1))
@@ -122,7 +127,7 @@ class RolloutCritic:
             return seen
         state = rollout.filled("state") if rollout.keep_state else None
         acting = rollout.filled("acting") if rollout.skips else None
-        return self.sharing.fold(self.inputs(rollout.filled("observation"), state, acting))
+        return self.folding.fold(self.inputs(rollout.filled("observation"), state, acting))
 
     def _beyond(self, rollout: Rollout) -> Tensor:
         """Features after the rollout: [stack, slot, features]."""
@@ -132,7 +137,7 @@ class RolloutCritic:
         observation = last.observation.view(*lead, *last.observation.shape[1:])
         state = last.state.view(*lead, -1) if rollout.keep_state else None
         acting = last.acting.view(*lead, -1) if rollout.skips else None
-        return self.sharing.fold(self.inputs(observation, state, acting))
+        return self.folding.fold(self.inputs(observation, state, acting))
 
     def _finals(self, rollout: Rollout) -> Tensor | None:
         """Features of the last moments of episodes: [stack, time x slot, features]; None where no row ended."""
@@ -142,7 +147,7 @@ class RolloutCritic:
         state = torch.stack(rollout.final_states, 1) if rollout.keep_state else None
         # Who did not act at the last step is taken not to act after it either.
         acting = rollout.filled("acting")[:, rollout.ended] if rollout.skips else None
-        return self.sharing.fold(self.inputs(observation, state, acting))
+        return self.folding.fold(self.inputs(observation, state, acting))
 
     def _values(
         self, rollout: Rollout, features: Tensor, fresh: Tensor | None
@@ -165,8 +170,8 @@ class RolloutCritic:
             starts = torch.cat([self.memory.unsqueeze(1), later], 1).flatten(1, 2)
             if finals is not None:
                 finals = self._remembered(rollout, finals, memories)
-            cut = self.sharing.fold(rollout.filled("cut")[:, -1:].unsqueeze(-1))
-            self.memory = memories[:, -1].masked_fill(cut, 0.0)
+            cut = self.folding.fold(rollout.filled("cut")[:, -1:].unsqueeze(-1).to(value.dtype))
+            self.memory = memories[:, -1].masked_fill(cut > 0.0, 0.0)
             beyond, _ = network.step(parameters, beyond, self.memory)
         within = self._in_rewards(rollout, value)
         following = torch.cat([within[:, 1:], self._in_rewards(rollout, beyond)], 1)
@@ -182,7 +187,8 @@ class RolloutCritic:
 
         They are asked for where an episode was cut by a limit alone, and 0 elsewhere.
         """
-        asked = self.sharing.fold(_bootstraps(rollout).unsqueeze(-1)).squeeze(-1).any(0).nonzero().squeeze(-1)
+        bootstraps = self.folding.fold(_bootstraps(rollout).unsqueeze(-1).to(finals.dtype))
+        asked = (bootstraps.squeeze(-1) > 0.0).any(0).nonzero().squeeze(-1)
         found = finals.new_zeros(*finals.shape[:2], 1)
         if len(asked):
             remembered = memories[:, rollout.ended].flatten(1, 2)[:, asked]
@@ -194,7 +200,7 @@ class RolloutCritic:
         if self.normalisation is not None:
             value = self.normalisation.restore(value.squeeze(-1)).unsqueeze(-1)
         times = value.shape[1] // self.slots
-        return self.sharing.unfold(value, (times, rollout.rows)).squeeze(-1)
+        return self.folding.unfold(value, (times, rollout.rows)).squeeze(-1)
 
     def _advantages(self, rollout: Rollout, value: Tensor, following: Tensor) -> Advantages:
         ends = rollout.filled("terminated"), rollout.filled("truncated")

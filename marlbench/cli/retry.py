@@ -22,7 +22,7 @@ from marlbench.cli.engine_options import (
 )
 from marlbench.cli.options import Json, Results
 from marlbench.cli.selecting import Names
-from marlbench.cli.training_options import KEEP_STATES, Device, DryRun, How, Jobs
+from marlbench.cli.training_options import Device, DryRun, How, Jobs
 
 if TYPE_CHECKING:
     from marlbench.catalog.matrix import Matrix
@@ -71,7 +71,7 @@ def command(
         return
     matrix = of_cells(wanted)
     choice = EngineChoice(engine, profile, detach, per_gpu, memory_limit, time_limit, hang_after)
-    how = How(device, jobs, None, False, KEEP_STATES, store.root, choice)
+    how = How(device, jobs, store.root, choice)
     if dry_run:
         show_dry(matrix, how, as_json)
         return

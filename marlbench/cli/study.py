@@ -35,7 +35,7 @@ from marlbench.cli.options import (
     as_words,
     select,
 )
-from marlbench.cli.training_options import KEEP_STATES, Device, DryRun, How, Jobs, SeedsPerJob
+from marlbench.cli.training_options import Device, DryRun, How, Jobs, SeedsPerJob
 
 if TYPE_CHECKING:
     from marlbench.analysis.studies.findings import Findings
@@ -107,7 +107,7 @@ def command(
         return Judged(store, matrix, name, options, out, as_json)
 
     choice = EngineChoice(engine, profile, detach, per_gpu, memory_limit, time_limit, hang_after)
-    how = How(device, jobs, seeds_per_job, False, KEEP_STATES, results, choice)
+    how = How(device, jobs, results, choice, seeds_per_job)
     if dry_run:
         show_dry(matrix, how, as_json)
     elif no_run:

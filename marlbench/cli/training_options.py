@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,11 +65,11 @@ class How:
 
     device: str
     jobs: int | None
-    seeds_per_job: int | None
-    extend: bool
-    keep_states: int
     results: Path | None
-    engine: EngineChoice = field(default_factory=EngineChoice)
+    engine: EngineChoice
+    seeds_per_job: int | None = None
+    extend: bool = False
+    keep_states: int = KEEP_STATES
 
     def machine(self) -> Machine:
         """What there is to train on."""

@@ -18,7 +18,7 @@ from marlbench.cli.engine_options import (
     TimeLimit,
 )
 from marlbench.cli.options import Json, Overrides, PresetName, Results, Steps, TaskGlobs
-from marlbench.cli.training_options import KEEP_STATES, Device, How, Jobs
+from marlbench.cli.training_options import Device, How, Jobs
 
 if TYPE_CHECKING:
     from marlbench.store.store import Store
@@ -109,7 +109,7 @@ def command(
     search.check()
     library()
     choice = EngineChoice(engine, profile, False, per_gpu, memory_limit, time_limit, hang_after)
-    how = How(device, jobs, None, False, KEEP_STATES, results, choice)
+    how = How(device, jobs, results, choice)
     # Before anything is written: it refuses options that contradict each other.
     how.machine()
     store = Store.open(how.root, create=True)

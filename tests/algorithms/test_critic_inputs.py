@@ -44,6 +44,15 @@ def test_features(sees, asked) -> None:
         assert torch.equal(found[1, 4, agent], expected)
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_state_once_for_all(asked: bool) -> None:
+    inputs = CriticInputs("team_state", specification(), identity(asked))
+    state = torch.randn(2, 7, STATE)
+    found = inputs(torch.randn(2, 7, AGENTS, FEATURES), state, None)
+    assert inputs.size == STATE
+    assert torch.equal(found, state.unsqueeze(2))
+
+
 def test_who_does_not_act_is_zeros_and_an_identity() -> None:
     inputs = CriticInputs("state_and_observation", specification(), identity(True))
     acting = torch.tensor([[True, False, True]])

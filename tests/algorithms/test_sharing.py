@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marlbench.algorithms.sharing import Groups, Sharing, SharingOption
+from marlbench.algorithms.sharing import Common, Groups, Sharing, SharingOption
 from marlbench.errors import ConfigurationError
 
 CPU = torch.device("cpu")
@@ -48,6 +48,27 @@ def test_every_agent_reaches_its_own_learner_once(
                 assert learner == (int(mark) // 100) * sharing.groups + sharing.group_of(agent)
                 seen[int(mark)] = seen.get(int(mark), 0) + 1
     assert seen == {100 * m + a: rows for m in range(members) for a in range(option[1])}
+
+
+@given(options(), st.integers(1, 3), st.integers(1, 4))
+def test_what_agents_have_in_common_is_the_mean_of_their_learner(
+    option: tuple[SharingOption, int], members: int, rows: int
+) -> None:
+    sharing = Sharing(option[0], option[1], CPU)
+    common, agents = Common(sharing), option[1]
+    values = torch.randn(members, rows, agents, 2, generator=torch.Generator().manual_seed(agents))
+    folded = common.fold(values)
+    assert folded.shape == (members * sharing.groups, rows, 2)
+    given_back = common.unfold(folded, (rows,))
+    for agent in range(agents):
+        group = sharing.group_of(agent)
+        team = [other for other in range(agents) if sharing.group_of(other) == group]
+        mean = values[:, :, team].mean(2)
+        torch.testing.assert_close(given_back[:, :, agent], mean)
+        torch.testing.assert_close(folded.view(members, sharing.groups, rows, 2)[:, group], mean)
+    # An axis of one stands for all agents.
+    alike = values[:, :, :1]
+    torch.testing.assert_close(common.fold(alike), common.fold(alike.expand_as(values)))
 
 
 def test_group_sizes_differ_by_one_at_most() -> None:

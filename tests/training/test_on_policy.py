@@ -14,6 +14,7 @@ from marlbench.algorithms.actor_critic import ActorCritic
 from marlbench.algorithms.distributions import mask_logits
 from marlbench.algorithms.samples import Batch
 from marlbench.environments.contract import Step
+from marlbench.errors import ConfigurationError
 from marlbench.training.evaluation import cut_memory
 from marlbench.training.trainer import Trainer
 
@@ -41,6 +42,49 @@ def test_resumed_anywhere_it_ends_bit_for_bit_the_same(
         hyperparameters["sharing"] = "independent"
     cells = make_cells(method, environment, seeds=(3, 8), steps=280, hyperparameters=hyperparameters)
     check_resumes_exactly(cells, tmp_path)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "independent", {"groups": 2}])
+@pytest.mark.parametrize("memory", [{}, MEMORY], ids=["memoryless", "recurrent"])
+def test_a_value_for_the_team_resumes_exactly(memory: dict[str, Any], sharing: Any, tmp_path: Path) -> None:
+    hyperparameters = {**METHODS["mappo"], **memory, "critic_input": "team_state", "sharing": sharing}
+    cells = make_cells("mappo", "ragged", seeds=(3, 8), steps=280, hyperparameters=hyperparameters)
+    check_resumes_exactly(cells, tmp_path)
+
+
+@pytest.mark.parametrize("sharing", ["shared", "independent", {"groups": 2}])
+@pytest.mark.parametrize("memory", [{}, MEMORY], ids=["memoryless", "recurrent"])
+def test_a_value_for_the_team_is_that_of_agents_who_see_and_get_the_same(
+    memory: dict[str, Any], sharing: Any, tmp_path: Path
+) -> None:
+    """One sample for all agents is as many equal ones, where nobody is told apart and rewards are common."""
+    parameters = []
+    for sees in ("state", "team_state"):
+        hyperparameters = {
+            **SMALL,
+            **memory,
+            "epochs": 3,
+            "minibatches": 1,
+            "sharing": sharing,
+            "agent_identity": False,
+            "critic_input": sees,
+            "learning_rate": 1e-2,
+        }
+        cells = make_cells("mappo", "ragged", seeds=(0, 1), steps=300, hyperparameters=hyperparameters)
+        trainer = Trainer(cells, tmp_path / sees, CPU)
+        assert isinstance(trainer.algorithm, ActorCritic)
+        before = trainer.algorithm.stack.flat.detach().clone()
+        for _ in range(40):
+            trainer.advance()
+        assert float((trainer.algorithm.stack.flat.detach() - before).abs().max()) > 0.01
+        parameters.append(trainer.algorithm.stack.flat.detach())
+    torch.testing.assert_close(*parameters, atol=1e-4, rtol=1e-3)
+
+
+def test_a_value_for_the_team_is_refused_where_agents_take_turns(tmp_path: Path) -> None:
+    hyperparameters = {**SMALL, "critic_input": "team_state"}
+    with pytest.raises(ConfigurationError, match="agents skip steps"):
+        Trainer(make_cells("mappo", "turns", hyperparameters=hyperparameters), tmp_path, CPU)
 
 
 def first_batch(algorithm: ActorCritic) -> dict[str, Any]:

@@ -140,6 +140,9 @@ class Smac(TensorSimulator):
         self._direction = direction
         self._available = self._everything
         self._reward_scale = torch.ones(rows, device=device)
+        # Episodes that were drawn ahead, and their numbers.
+        self._next: dict[str, Tensor] = {}
+        self._next_episode = torch.full_like(self._episode, -1)
 
     def start(self, keys: Tensor) -> dict[str, Tensor]:
         kind, unit = self._teams.draw(keys)
@@ -152,6 +155,8 @@ class Smac(TensorSimulator):
         }
 
     def restore(self) -> None:
+        # The keys may be others now.
+        self._next_episode.fill_(-1)
         battle, memory = self.battle, self.memory
         battle.unit.copy_(memory["unit"].permute(1, 2, 0))
         battle.kind.copy_(memory["kind"].T)
@@ -240,11 +245,16 @@ class Smac(TensorSimulator):
         }
 
     def _restart(self, ended: Tensor, every_row: bool) -> None:
-        """Only the rows that ended are drawn: in a batch of many, some end at every step."""
+        """Among many rows some end at every step, and to draw one episode takes as long as to draw one for each row.
+
+        So what comes next is drawn for all rows at once, and anew only when a row ends for the second time.
+        """
         rows = ended.nonzero().squeeze(1)
-        fresh = self.start(derive(self._keys[rows], self._episode[rows]))
-        for name, value in fresh.items():
-            self.memory[name].index_copy_(0, rows, value)
+        if bool((self._next_episode[rows] != self._episode[rows]).any()):
+            torch.add(self._episode, ~ended, out=self._next_episode)
+            self._next = self.start(derive(self._keys, self._next_episode))
+        for name, value in self._next.items():
+            self.memory[name].index_copy_(0, rows, value[rows])
         self._elapsed.index_fill_(0, rows, 0)
         self._show_memory()
 
