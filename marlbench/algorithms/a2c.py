@@ -21,9 +21,9 @@ from pydantic import Field
 from torch import Tensor
 
 from marlbench.algorithms import tuned
-from marlbench.algorithms.actor_critic import ActorCritic, ActorCriticHyperparameters, mean, normalised
+from marlbench.algorithms.actor_critic import ActorCritic, ActorCriticHyperparameters
 from marlbench.algorithms.critic_inputs import CriticInput
-from marlbench.algorithms.samples import Batch, Samples
+from marlbench.algorithms.samples import Batch, Samples, mean, normalised
 
 
 class A2CHyperparameters(ActorCriticHyperparameters):

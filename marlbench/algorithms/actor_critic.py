@@ -393,16 +393,3 @@ def _architectures(
     actor = AgentNetwork("actor", seen, *shape, 0.01, **memory, image=specification.image)
     shape = (options.hidden, 1, options.activation)
     return actor, AgentNetwork("critic", critic_inputs.size, *shape, **memory, image=critic_inputs.image)
-
-
-def mean(values: Tensor, weight: Tensor | None) -> Tensor:
-    """[stack, sample] -> [stack], over samples that weigh something."""
-    if weight is None:
-        return values.mean(1)
-    return (values * weight).sum(1) / weight.sum(1).clamp(min=1.0)
-
-
-def normalised(advantage: Tensor, weight: Tensor | None) -> Tensor:
-    """Advantages [stack, sample] brought to mean 0 and deviation 1 in each learner, over all its agents."""
-    centred = advantage - mean(advantage, weight).unsqueeze(1)
-    return centred / (mean(centred.square(), weight).sqrt().unsqueeze(1) + 1e-8)

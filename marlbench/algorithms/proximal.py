@@ -18,9 +18,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from marlbench.algorithms.actor_critic import ActorCritic, ActorCriticHyperparameters, mean, normalised
+from marlbench.algorithms.actor_critic import ActorCritic, ActorCriticHyperparameters
 from marlbench.algorithms.base import Setting
-from marlbench.algorithms.samples import Batch, Samples
+from marlbench.algorithms.samples import Batch, Samples, mean, normalised
 
 
 class ProximalHyperparameters(ActorCriticHyperparameters):

@@ -161,3 +161,16 @@ class Samples:
 
 def _split(packed: Tensor, widths: Mapping[str, int]) -> dict[str, Tensor]:
     return dict(zip(widths, packed.split(list(widths.values()), -1), strict=True))
+
+
+def mean(values: Tensor, weight: Tensor | None) -> Tensor:
+    """[stack, sample] -> [stack], over samples that weigh something."""
+    if weight is None:
+        return values.mean(1)
+    return (values * weight).sum(1) / weight.sum(1).clamp(min=1.0)
+
+
+def normalised(advantage: Tensor, weight: Tensor | None) -> Tensor:
+    """Advantages [stack, sample] brought to mean 0 and deviation 1 in each learner, over all its agents."""
+    centred = advantage - mean(advantage, weight).unsqueeze(1)
+    return centred / (mean(centred.square(), weight).sqrt().unsqueeze(1) + 1e-8)
