@@ -233,6 +233,14 @@ def makespan(seconds: Sequence[float], slots: int) -> float:
     return max(free)
 
 
+def most_rows(cell: Cell) -> int | None:
+    """The most rows that one instance of the cell's environment should have; None for no limit."""
+    from marlbench.plugins import load
+
+    most: int | None = load("environments", cell.environment.partition(":")[0]).maximum_rows
+    return most
+
+
 class Estimates:
     """What jobs need and how long they take, asked once for each kind of job."""
 
@@ -268,9 +276,7 @@ class Estimates:
         Raises:
             UsageError, StoreError: not even one does.
         """
-        from marlbench.plugins import load
-
-        rows = load("environments", cell.environment.partition(":")[0]).maximum_rows
+        rows = most_rows(cell)
         if rows is not None:
             seeds = max(1, min(seeds, rows // cell.rows))
         low, high = 0, seeds

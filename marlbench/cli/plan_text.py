@@ -8,7 +8,7 @@ from typing import Any
 
 from marlbench.cli import words
 from marlbench.cli.console import talk
-from marlbench.cli.plan import Machine, Plan
+from marlbench.cli.plan import Machine, Plan, most_rows
 from marlbench.store.states import State
 
 SCHEMA = 1
@@ -43,6 +43,7 @@ def show_plan(plan: Plan, root: Path, keep_states: int | None = None) -> None:
         line(f"  steps   {plan.steps_left:,} of {plan.steps:,} to go")
         line(f"  jobs    {_jobs(plan)}")
         line(f"  memory  {_memory(plan)}")
+        _crowded(plan, line)
         line(f"  time    {_time(plan)}")
         if keep_states:
             _states(plan, keep_states, line)
@@ -106,6 +107,20 @@ def _damaged(plan: Plan, line: Any) -> None:
         line(f"          damaged, set aside and run again: {words.name(cell)}: {reason}", "yellow")
     if len(damaged) > _NAMED_DAMAGED:
         line(f"          and {len(damaged) - _NAMED_DAMAGED} more damaged cells", "yellow")
+
+
+def _crowded(plan: Plan, line: Any) -> None:
+    """Which cells train on more rows than one instance of their environment should have: a row may be a game."""
+    cells = [job.cells[0] for job in plan.jobs]
+    crowded = [cell for cell in cells if (most := most_rows(cell)) is not None and cell.rows > most]
+    if crowded:
+        worst = max(crowded, key=lambda cell: cell.rows)
+        most = most_rows(worst)
+        line(
+            f"  rows    {worst.rows} a seed of {worst.label}/{worst.task}, and a job on '{worst.backend}' should have at "
+            f"most {most}: write `rows: {most}` into that entry in a copy of the suite",
+            "yellow",
+        )
 
 
 def _states(plan: Plan, keep_states: int, line: Any) -> None:

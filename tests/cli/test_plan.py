@@ -102,6 +102,23 @@ def test_no_more_seeds_than_one_environment_has_rows_for(
     assert sizes(make_plan(matrix, None, machine(slots=1))) == [1] * 16
 
 
+def test_more_rows_than_an_environment_should_have_are_told(
+    matrix: Matrix, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    rows = matrix.cells[0].rows
+    show_plan(make_plan(matrix, None, machine()), tmp_path)
+    assert "  rows  " not in capsys.readouterr().err
+    monkeypatch.setattr(MatrixGame, "maximum_rows", rows)
+    show_plan(make_plan(matrix, None, machine()), tmp_path)
+    assert "  rows  " not in capsys.readouterr().err
+    monkeypatch.setattr(MatrixGame, "maximum_rows", rows - 1)
+    show_plan(make_plan(matrix, None, machine()), tmp_path)
+    told = " ".join(capsys.readouterr().err.split())
+    cell = matrix.cells[0]
+    assert f"rows {rows} a seed of {cell.label}/{cell.task}" in told
+    assert f"should have at most {rows - 1}:" in told
+
+
 def test_a_claim_makes_the_jobs_of_the_plan(matrix: Matrix, tmp_path: Path, needs: Any) -> None:
     needs(resident=GIB)
     store = Store.open(tmp_path / "results", create=True)
