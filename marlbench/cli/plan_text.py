@@ -117,8 +117,8 @@ def _crowded(plan: Plan, line: Any) -> None:
         worst = max(crowded, key=lambda cell: cell.rows)
         most = most_rows(worst)
         line(
-            f"  rows    {worst.rows} a seed of {worst.label}/{worst.task}, and a job on '{worst.backend}' should have at "
-            f"most {most}: write `rows: {most}` into that entry in a copy of the suite",
+            f"  rows    {worst.rows} a seed of {worst.label}/{worst.task}, and a job on '{worst.backend}' should have "
+            f"at most {most}: write `rows: {most}` into that entry in a copy of the suite",
             "yellow",
         )
 
