@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +66,7 @@ class How:
     device: str
     jobs: int | None
     results: Path | None
-    engine: EngineChoice
+    engine: EngineChoice = field(default_factory=EngineChoice)
     seeds_per_job: int | None = None
     extend: bool = False
     keep_states: int = KEEP_STATES

@@ -202,7 +202,7 @@ def test_run_trains_stage_after_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     matrix = resolve([write(tmp_path, STAGED)], tasks=["long"], seeds=(1,))
-    how = How("cpu", 1, None, extend=False, keep_states=0, results=tmp_path / "results")
+    how = How("cpu", 1, tmp_path / "results", keep_states=0)
     show_dry(matrix, how, as_json=False)
     told = " ".join(capsys.readouterr().err.split())
     assert "Stage 1: 1 cell from which others start, 0 done: staged/short." in told
@@ -223,7 +223,7 @@ def test_run_trains_stage_after_stage(
 
 def test_what_starts_from_others_waits_for_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     matrix = resolve([write(tmp_path, STAGED)], tasks=["long"], seeds=(1,))
-    how = How("cpu", 1, None, extend=False, keep_states=0, results=tmp_path / "results")
+    how = How("cpu", 1, tmp_path / "results", keep_states=0)
     asked: list[list[str]] = []
 
     def none_of(plan: Plan, *_: object, **__: object) -> Report:
