@@ -303,9 +303,9 @@ class ActorCritic(Algorithm):
         if not common:
             return Samples(present, self.length, self.slots, self.discrete, memories)
         # One sample of the critic for all agents: it is not dealt out beside theirs.
-        names = [name for name in CRITIC if name in present]
-        own = {name: present.pop(name) for name in names}
-        kept = {name: memories.pop(name) for name in ("critic_memory",) if name in memories}
+        own, kept = (
+            {name: held.pop(name) for name in CRITIC if name in held} for held in (present, memories)
+        )
         of_critic = Samples(own, self.length, critic.slots, self.discrete, kept)
         return Samples(present, self.length, self.slots, self.discrete, memories, of_critic)
 

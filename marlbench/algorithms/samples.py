@@ -57,7 +57,7 @@ FLAGS = ("available", "fresh", "critic_fresh")
 # What the critic is told of the actor's samples where it is told nothing else.
 _ALIKE = {"critic_input": "observation", "critic_weight": "weight", "critic_fresh": "fresh"}
 # What belongs to the critic's samples.
-CRITIC = ("target", "value", "critic_weight", "critic_fresh", "critic_input")
+CRITIC = ("target", "value", "critic_weight", "critic_fresh", "critic_input", "critic_memory")
 
 
 class Samples:

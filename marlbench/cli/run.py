@@ -94,7 +94,7 @@ def command(
         return Compared(store, matrix, suites, options, as_json)
 
     choice = EngineChoice(engine, profile, detach, per_gpu, memory_limit, time_limit, hang_after)
-    how = How(device, jobs, results, choice, seeds_per_job, extend, keep_states)
+    how = How(device, jobs, results, choice, seeds_per_job, extend=extend, keep_states=keep_states)
     if dry_run:
         show_dry(matrix, how, as_json)
     else:

@@ -302,3 +302,19 @@ def test_the_page_lists_the_parameters() -> None:
             assert f"| `{field}` | `{default}` | {found.description} |" in page, name
     for kind in KINDS:
         assert f"| {kind.name} | {kind.health:g} | {kind.shield:g} | {kind.armour:g} |" in page
+
+
+def test_episodes_that_were_drawn_ahead_are_those_of_their_keys() -> None:
+    """After a reset to other keys what follows is theirs, though an episode of that number was drawn already."""
+
+    def second_episode(built: Smac, seed: int) -> Tensor:
+        step = built.reset(row_keys([seed], 0, 8, CPU))
+        for _ in range(3):
+            step = built.step(legal(step, torch.Generator().manual_seed(0)))
+        assert step.any_ended
+        return step.observation.clone()
+
+    used = environment("terran_5_vs_5", rows=8, episode_limit=3)
+    first, second = second_episode(used, 1), second_episode(used, 2)
+    assert not torch.equal(first, second)
+    assert torch.equal(second, second_episode(environment("terran_5_vs_5", rows=8, episode_limit=3), 2))
